@@ -1,0 +1,65 @@
+# `make help` lists what there is. Everything sets up what it needs; nothing else has to be done before.
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test test-python test-rust check bench fuzz fmt clean
+SHELL := /bin/bash -o pipefail
+PYTHON ?= python3
+BIN := .venv/bin
+RUST_SOURCES := $(shell find crates bench -name '*.rs' -o -name '*.toml' 2>/dev/null | grep -v /target/)
+FUZZ_SECONDS ?= 60
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: .venv/.installed ## Make the virtual environment from the lock file
+
+.venv/.installed: requirements-dev.lock
+	@scripts/check_machine.sh $(PYTHON)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing the locked Python packages (a minute on a new machine)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+build: .venv/.built ## Build the engine and install the package into .venv
+
+.venv/.built: .venv/.installed Cargo.toml Cargo.lock pyproject.toml python/meltemi/xds/descriptors.binpb $(RUST_SOURCES)
+	@echo "building the engine with link-time optimization (some minutes the first time)"
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked --quiet
+	@touch $@
+
+demo: build ## Run the guided tour
+	@$(BIN)/meltemi demo thrift
+
+test: test-rust test-python ## Run all tests
+
+test-rust: ## Run the tests of the crates
+	cargo test --locked --workspace --quiet
+
+test-python: build ## Run the Python and end-to-end tests
+	$(BIN)/python -m pytest
+
+check: build ## Check format, lint, types, imports, crate edges, licences and sources
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	scripts/check_types.sh
+	$(BIN)/python -m mypy.stubtest meltemi._engine
+	$(BIN)/lint-imports --no-cache
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/python scripts/check_crates.py
+	$(BIN)/python scripts/check_licences.py
+	$(BIN)/python scripts/descriptors.py --check
+
+bench: build ## Compare with a direct connection and with Envoy (QUICK=1: one point)
+	cargo build --locked --release --quiet -p meltemi-bench
+	$(BIN)/python bench/run.py $(if $(QUICK),--quick)
+
+fuzz: setup ## Run each fuzz target for FUZZ_SECONDS (default 60) and keep its corpus
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+fmt: setup ## Format everything
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet .
+	cargo fmt --all
+
+clean: ## Remove what was built
+	rm -rf target .venv .cache bench/results.json
