@@ -1,0 +1,7 @@
+//! No response makes the codec panic.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use meltemi_codec::Direction;
+
+fuzz_target!(|bytes: &[u8]| meltemi_fuzz::use_all(Direction::Response, bytes));

@@ -1,0 +1,94 @@
+//! What the fuzz targets share: all frames of a stream, and everything that is called for one.
+
+use meltemi_codec::thrift::Thrift;
+use meltemi_codec::{
+    DecodeError, Direction, Edit, ErrorKind, Format, Frame, Limits, LocalError, Protocol, ReplyTo,
+};
+
+/// Small enough that a fuzzer reaches each of them.
+const LIMITS: Limits = Limits {
+    max_frame_bytes: 1 << 16,
+    max_depth: 16,
+    max_elements: 1 << 10,
+};
+
+/// All frames of `bytes`, each with where it ends, and what ended them. `piece` gives the size of
+/// each next piece of bytes; a piece has at least one.
+pub fn frames(
+    direction: Direction,
+    bytes: &[u8],
+    mut piece: impl FnMut() -> usize,
+) -> (Vec<(usize, Frame)>, Result<(), DecodeError>) {
+    let mut decoder = Thrift::new().decoder(direction, Format::DETECT, LIMITS);
+    let (mut found, mut start, mut given) = (Vec::new(), 0, 0);
+    loop {
+        match decoder.decode(&bytes[start..given]) {
+            Err(error) => return (found, Err(error)),
+            Ok(Some(frame)) => {
+                assert!(frame.head_len <= given - start && frame.head_len <= frame.len);
+                assert!(frame.len <= LIMITS.max_frame_bytes);
+                start += frame.len;
+                found.push((start, frame));
+                if start > bytes.len() {
+                    return (found, Ok(()));
+                }
+                given = given.max(start);
+            }
+            Ok(None) if given == bytes.len() => return (found, Ok(())),
+            Ok(None) => given = (given + piece().max(1)).min(bytes.len()),
+        }
+    }
+}
+
+/// Reads and answers the frame that `bytes` starts with; without an edit it stays as it is.
+pub fn use_frame(direction: Direction, frame: &Frame, bytes: &[u8]) {
+    let thrift = Thrift::new();
+    let head = &bytes[..frame.head_len];
+    thrift.attributes(frame, head, &mut |name, value| {
+        assert!(name.len() + value.len() <= head.len() + 32);
+    });
+    for name in ["method", "service", "x-lane", "to_service", "22"] {
+        thrift.attribute(frame, head, name);
+    }
+    let mut to = ReplyTo::default();
+    thrift.reply_to(frame, head, &mut to);
+    let mut out = Vec::new();
+    thrift.error_reply(
+        &to,
+        &LocalError {
+            kind: ErrorKind::Timeout,
+            message: "late",
+        },
+        &mut out,
+    );
+    if direction == Direction::Request {
+        let limits = Limits::default();
+        let answer = thrift
+            .decoder(Direction::Response, frame.format, limits)
+            .decode(&out);
+        let answer = answer.expect("our answer").expect("all of it");
+        assert_eq!((answer.len, answer.ids), (out.len(), frame.ids));
+    }
+    if let Some(whole) = bytes.get(..frame.len) {
+        // With its end checked, a frame is refused or it is the same.
+        let checked = Thrift::checking_frames()
+            .decoder(direction, frame.format, LIMITS)
+            .decode(whole);
+        if let Ok(checked) = checked {
+            assert_eq!(checked.map(|checked| checked.len), Some(frame.len));
+        }
+        out.clear();
+        thrift.encode(frame, whole, &Edit::default(), &mut out);
+        assert_eq!(out, whole);
+    }
+}
+
+/// Reads all frames of `bytes` and uses each.
+pub fn use_all(direction: Direction, bytes: &[u8]) {
+    let (found, _) = frames(direction, bytes, || usize::MAX / 2);
+    let mut start = 0;
+    for (end, frame) in found {
+        use_frame(direction, &frame, &bytes[start..]);
+        start = end;
+    }
+}
