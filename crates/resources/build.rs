@@ -1,0 +1,317 @@
+//! Generates the messages that this crate reads from the descriptors that Python uses too.
+//!
+//! Only what is listed here is generated: Envoy's messages reference each other so widely that the
+//! whole closure would take minutes to compile. A field that is not listed is skipped when decoding.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::{env, fs};
+
+use prost::Message;
+use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
+
+const DESCRIPTORS: &str = "../../python/meltemi/xds/descriptors.binpb";
+
+/// Messages that are decoded from bytes.
+const ROOTS: [&str; 10] = [
+    ".envoy.config.listener.v3.Listener",
+    ".envoy.config.route.v3.RouteConfiguration",
+    ".envoy.config.cluster.v3.Cluster",
+    ".envoy.config.endpoint.v3.ClusterLoadAssignment",
+    ".envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+    ".udpa.type.v1.TypedStruct",
+    ".aeraki.meta_protocol_proxy.v1alpha.MetaProtocolProxy",
+    ".istio.workload.Address",
+    ".meltemi.v1alpha1.UpstreamOptions",
+    ".meltemi.v1alpha1.DownstreamOptions",
+];
+
+/// The fields that are kept of a large message; a message that is not here keeps all of its fields.
+/// `?` behind a field: only whether it is there is read, so its message becomes an empty one.
+const FIELDS: [(&str, &str); 36] = [
+    (
+        ".envoy.config.listener.v3.Listener",
+        "name address additional_addresses? filter_chains filter_chain_matcher? use_original_dst \
+         default_filter_chain listener_filters traffic_direction api_listener? udp_listener_config? \
+         internal_listener? bind_to_port",
+    ),
+    (
+        ".envoy.config.listener.v3.FilterChain",
+        "filter_chain_match filters transport_socket name",
+    ),
+    (
+        ".envoy.config.listener.v3.FilterChainMatch",
+        "destination_port prefix_ranges? address_suffix suffix_len direct_source_prefix_ranges? \
+         source_type source_prefix_ranges? source_ports server_names transport_protocol \
+         application_protocols",
+    ),
+    (
+        ".envoy.config.listener.v3.Filter",
+        "name typed_config config_discovery?",
+    ),
+    (".envoy.config.listener.v3.ListenerFilter", "name"),
+    (".envoy.config.core.v3.TransportSocket", "name"),
+    (
+        ".envoy.config.core.v3.Address",
+        "socket_address pipe? envoy_internal_address?",
+    ),
+    (
+        ".envoy.config.core.v3.SocketAddress",
+        "protocol address port_value named_port",
+    ),
+    (".envoy.config.core.v3.Metadata", "filter_metadata"),
+    (".envoy.config.core.v3.HeaderValueOption", "header"),
+    (
+        ".envoy.config.core.v3.RuntimeFractionalPercent",
+        "default_value",
+    ),
+    (
+        ".envoy.config.route.v3.RouteConfiguration",
+        "name virtual_hosts vhds?",
+    ),
+    (
+        ".envoy.config.route.v3.VirtualHost",
+        "name domains routes matcher?",
+    ),
+    (
+        ".envoy.config.route.v3.Route",
+        "name match route redirect? direct_response? filter_action? non_forwarding_action? \
+         request_headers_to_add response_headers_to_add",
+    ),
+    (
+        ".envoy.config.route.v3.RouteMatch",
+        "prefix path safe_regex? connect_matcher? path_separated_prefix path_match_policy? \
+         runtime_fraction? headers query_parameters? grpc? tls_context? dynamic_metadata? filter_state?",
+    ),
+    (
+        ".envoy.config.route.v3.RouteAction",
+        "cluster cluster_header weighted_clusters cluster_specifier_plugin \
+         inline_cluster_specifier_plugin?",
+    ),
+    (".envoy.config.route.v3.WeightedCluster", "clusters"),
+    (
+        ".envoy.config.route.v3.WeightedCluster.ClusterWeight",
+        "name cluster_header weight",
+    ),
+    (".envoy.type.matcher.v3.RegexMatcher", "regex"),
+    (
+        ".envoy.type.matcher.v3.StringMatcher",
+        "exact prefix suffix safe_regex contains custom? ignore_case",
+    ),
+    (
+        ".envoy.config.cluster.v3.Cluster",
+        "name transport_socket_matches type cluster_type eds_cluster_config connect_timeout \
+         lb_policy load_assignment circuit_breakers typed_extension_protocol_options \
+         transport_socket metadata",
+    ),
+    (".envoy.config.cluster.v3.Cluster.CustomClusterType", "name"),
+    (
+        ".envoy.config.cluster.v3.Cluster.EdsClusterConfig",
+        "service_name",
+    ),
+    (
+        ".envoy.config.cluster.v3.Cluster.TransportSocketMatch",
+        "name transport_socket",
+    ),
+    (".envoy.config.cluster.v3.CircuitBreakers", "thresholds"),
+    (
+        ".envoy.config.cluster.v3.CircuitBreakers.Thresholds",
+        "priority max_connections",
+    ),
+    (
+        ".envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name endpoints",
+    ),
+    (
+        ".envoy.config.endpoint.v3.LocalityLbEndpoints",
+        "lb_endpoints priority load_balancer_endpoints? leds_cluster_locality_config?",
+    ),
+    (
+        ".envoy.config.endpoint.v3.LbEndpoint",
+        "endpoint endpoint_name health_status metadata load_balancing_weight",
+    ),
+    (".envoy.config.endpoint.v3.Endpoint", "address"),
+    (
+        ".envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix cluster weighted_clusters? tunneling_config?",
+    ),
+    (
+        ".aeraki.meta_protocol_proxy.v1alpha.MetaProtocolProxy",
+        "stat_prefix application_protocol rds route_config codec meta_protocol_filters idle_timeout \
+         protocol",
+    ),
+    (
+        ".aeraki.meta_protocol_proxy.v1alpha.Rds",
+        "route_config_name",
+    ),
+    (
+        ".aeraki.meta_protocol_proxy.config.route.v1alpha.RouteAction",
+        "cluster weighted_clusters",
+    ),
+    (
+        ".istio.workload.Workload",
+        "name namespace addresses canonical_name canonical_revision workload_name cluster_id",
+    ),
+    (".istio.workload.Address", "workload"),
+];
+
+fn main() {
+    println!("cargo::rerun-if-changed={DESCRIPTORS}");
+    println!("cargo::rerun-if-changed=build.rs");
+    let bytes =
+        fs::read(DESCRIPTORS).expect("the descriptors are committed beside the Python package");
+    let mut set = FileDescriptorSet::decode(&*bytes).expect("scripts/descriptors.py wrote them");
+    let fields: BTreeMap<&str, &str> = FIELDS.into_iter().collect();
+    prune(&mut set, &fields);
+    prost_build::Config::new()
+        .btree_map(["."])
+        .include_file("messages.rs")
+        .out_dir(PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo")))
+        .compile_fds(set)
+        .expect("the pruned descriptors are complete");
+}
+
+fn prune(set: &mut FileDescriptorSet, fields: &BTreeMap<&str, &str>) {
+    for file in &mut set.file {
+        let package = format!(".{}", file.package());
+        for message in &mut file.message_type {
+            prune_fields(message, &package, fields);
+        }
+    }
+    let needed = needed(set);
+    for file in &mut set.file {
+        let package = format!(".{}", file.package());
+        file.message_type
+            .retain_mut(|message| keep(message, &package, &needed));
+        file.enum_type
+            .retain(|kind| needed.contains(&format!("{package}.{}", kind.name())));
+        file.service.clear();
+        file.extension.clear();
+    }
+    set.file
+        .retain(|file| !file.message_type.is_empty() || !file.enum_type.is_empty());
+}
+
+fn prune_fields(message: &mut DescriptorProto, parent: &str, fields: &BTreeMap<&str, &str>) {
+    let path = format!("{parent}.{}", message.name());
+    if let Some(kept) = fields.get(path.as_str()) {
+        let kept: BTreeMap<&str, bool> = kept
+            .split_whitespace()
+            .map(|name| {
+                name.strip_suffix('?')
+                    .map_or((name, false), |name| (name, true))
+            })
+            .collect();
+        for name in kept.keys() {
+            assert!(
+                message.field.iter().any(|field| field.name() == *name),
+                "{path} has no {name}"
+            );
+        }
+        message
+            .field
+            .retain(|field| kept.contains_key(field.name()));
+        for field in message.field.iter_mut().filter(|field| kept[field.name()]) {
+            assert!(
+                field.type_name.is_some(),
+                "{path}.{} is no message",
+                field.name()
+            );
+            field.type_name = Some(".google.protobuf.Empty".to_owned());
+        }
+        drop_empty_oneofs(message);
+    }
+    // Envoy's own successors of what it calls deprecated are read too; warnings would say nothing.
+    for options in message
+        .field
+        .iter_mut()
+        .filter_map(|field| field.options.as_mut())
+    {
+        options.deprecated = None;
+    }
+    for nested in &mut message.nested_type {
+        prune_fields(nested, &path, fields);
+    }
+}
+
+/// A oneof whose fields are all gone would be generated as an empty enum.
+fn drop_empty_oneofs(message: &mut DescriptorProto) {
+    let mut moved = BTreeMap::new();
+    let mut kept = Vec::new();
+    for (old, oneof) in (0..).zip(message.oneof_decl.drain(..)) {
+        if message
+            .field
+            .iter()
+            .any(|field| field.oneof_index == Some(old))
+        {
+            moved.insert(old, kept.len() as i32);
+            kept.push(oneof);
+        }
+    }
+    message.oneof_decl = kept;
+    for field in &mut message.field {
+        field.oneof_index = field.oneof_index.map(|old| moved[&old]);
+    }
+}
+
+/// Full names of the messages and enums that the roots reach.
+fn needed(set: &FileDescriptorSet) -> BTreeSet<String> {
+    let mut references = BTreeMap::new();
+    for FileDescriptorProto {
+        package,
+        message_type,
+        ..
+    } in &set.file
+    {
+        for message in message_type {
+            collect(
+                message,
+                &format!(".{}", package.as_deref().unwrap_or_default()),
+                &mut references,
+            );
+        }
+    }
+    let mut needed = BTreeSet::new();
+    let mut open: Vec<String> = ROOTS.iter().map(ToString::to_string).collect();
+    while let Some(name) = open.pop() {
+        if needed.insert(name.clone()) {
+            open.extend(references.get(&name).into_iter().flatten().cloned());
+        }
+    }
+    needed
+}
+
+fn collect(
+    message: &DescriptorProto,
+    parent: &str,
+    references: &mut BTreeMap<String, Vec<String>>,
+) {
+    let path = format!("{parent}.{}", message.name());
+    let types = message
+        .field
+        .iter()
+        .filter_map(|field| field.type_name.clone())
+        .collect();
+    for nested in &message.nested_type {
+        collect(nested, &path, references);
+    }
+    references.insert(path, types);
+}
+
+fn keep(message: &mut DescriptorProto, parent: &str, needed: &BTreeSet<String>) -> bool {
+    let path = format!("{parent}.{}", message.name());
+    message
+        .nested_type
+        .retain_mut(|nested| keep(nested, &path, needed));
+    message
+        .enum_type
+        .retain(|kind| needed.contains(&format!("{path}.{}", kind.name())));
+    message.extension.clear();
+    let kept = needed.contains(&path);
+    if !kept {
+        // Only a scope for what is nested in it.
+        message.field.clear();
+        message.oneof_decl.clear();
+    }
+    kept || !message.nested_type.is_empty() || !message.enum_type.is_empty()
+}

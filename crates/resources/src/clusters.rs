@@ -1,0 +1,185 @@
+//! Clusters, and where their endpoints come from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meltemi_balancer::{Endpoint, Policy};
+use prost_types::value::Kind;
+
+use crate::Cluster;
+use crate::endpoints;
+use crate::field::{decode, duration, is_secured, type_name, unpack};
+use crate::invalid::{Invalid, Within};
+use crate::messages::envoy::config::cluster::v3 as envoy;
+use crate::messages::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, LbPolicy,
+};
+use crate::messages::meltemi::v1alpha1::UpstreamOptions;
+
+/// Envoy's default.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The key of our own options in `typed_extension_protocol_options`.
+const OPTIONS: &str = "meltemi.upstream";
+
+/// A cluster as its resource describes it, and who says what its endpoints are.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Definition {
+    /// Without the endpoints of [`Source::Eds`].
+    pub(crate) cluster: Cluster,
+    pub(crate) source: Source,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// They stand in the cluster.
+    Inline,
+    /// They come as the load assignment of this name.
+    Eds(Arc<str>),
+}
+
+/// The cluster of a serialized `envoy.config.cluster.v3.Cluster`.
+pub(crate) fn definition(name: &str, bytes: &[u8]) -> Result<Definition, Invalid> {
+    let message: envoy::Cluster = decode("envoy.config.cluster.v3.Cluster", bytes)?;
+    if message.name != name {
+        return Err(Invalid::at(
+            "name",
+            format!("{:?}, not {name:?}", message.name),
+        ));
+    }
+    let (source, endpoints) = source(&message)?;
+    let options = options(&message)?;
+    let cluster = Cluster {
+        name: name.into(),
+        policy: policy(message.lb_policy)?,
+        connect_timeout: duration("connect_timeout", message.connect_timeout.as_ref())?
+            .unwrap_or(CONNECT_TIMEOUT),
+        endpoints,
+        max_in_flight: Some(options.max_in_flight_per_connection).filter(|count| *count > 0),
+        max_connections: max_connections(&message),
+        idle_timeout: duration("idle_timeout", options.idle_timeout.as_ref()).within(
+            format_args!("typed_extension_protocol_options[{OPTIONS:?}]"),
+        )?,
+        refuse: refuse(&message),
+    };
+    Ok(Definition { cluster, source })
+}
+
+fn source(message: &envoy::Cluster) -> Result<(Source, Arc<[Endpoint]>), Invalid> {
+    let kind = match &message.cluster_discovery_type {
+        None => DiscoveryType::Static,
+        Some(ClusterDiscoveryType::Type(number)) => DiscoveryType::try_from(*number)
+            .map_err(|_| Invalid::at("type", format!("{number} is not a known type")))?,
+        Some(ClusterDiscoveryType::ClusterType(custom)) => {
+            let reason = format!("{:?} is not supported", custom.name);
+            return Err(Invalid::at("cluster_type", reason));
+        }
+    };
+    match kind {
+        DiscoveryType::Eds => {
+            let service = message
+                .eds_cluster_config
+                .as_ref()
+                .map(|config| &*config.service_name);
+            let service = service
+                .filter(|service| !service.is_empty())
+                .unwrap_or(&message.name);
+            Ok((Source::Eds(service.into()), Arc::default()))
+        }
+        // With IP addresses the DNS types mean the same as STATIC; a host name is refused where it stands.
+        DiscoveryType::Static | DiscoveryType::StrictDns | DiscoveryType::LogicalDns => {
+            let endpoints = message
+                .load_assignment
+                .as_ref()
+                .map_or_else(|| Ok(Arc::default()), endpoints::of_assignment)
+                .within("load_assignment")?;
+            Ok((Source::Inline, endpoints))
+        }
+        DiscoveryType::OriginalDst => Err(Invalid::at(
+            "type",
+            "ORIGINAL_DST is not supported: nothing redirects connections here",
+        )),
+    }
+}
+
+/// Policies that need a hash of the request fall back to the default: requests are served, without
+/// affinity, which the check of the rule that asked for it has said.
+fn policy(number: i32) -> Result<Policy, Invalid> {
+    match LbPolicy::try_from(number) {
+        Ok(LbPolicy::RoundRobin) => Ok(Policy::RoundRobin),
+        Ok(LbPolicy::Random) => Ok(Policy::Random),
+        Ok(
+            LbPolicy::LeastRequest
+            | LbPolicy::RingHash
+            | LbPolicy::Maglev
+            | LbPolicy::LoadBalancingPolicyConfig,
+        ) => Ok(Policy::LeastRequest),
+        Ok(LbPolicy::ClusterProvided) => Err(Invalid::at(
+            "lb_policy",
+            "CLUSTER_PROVIDED is not supported",
+        )),
+        Err(_) => Err(Invalid::at(
+            "lb_policy",
+            format!("{number} is not a known policy"),
+        )),
+    }
+}
+
+fn options(message: &envoy::Cluster) -> Result<UpstreamOptions, Invalid> {
+    let Some(any) = message.typed_extension_protocol_options.get(OPTIONS) else {
+        return Ok(UpstreamOptions::default());
+    };
+    let field = format_args!("typed_extension_protocol_options[{OPTIONS:?}]");
+    if type_name(&any.type_url) != "meltemi.v1alpha1.UpstreamOptions" {
+        let reason = format!("{:?}, not meltemi.v1alpha1.UpstreamOptions", any.type_url);
+        return Err(Invalid::at("type_url", reason)).within(field);
+    }
+    unpack(any).within(field)
+}
+
+/// The limit for requests of default priority, which all of ours are.
+fn max_connections(message: &envoy::Cluster) -> Option<u32> {
+    let thresholds = &message.circuit_breakers.as_ref()?.thresholds;
+    thresholds
+        .iter()
+        .find(|one| one.priority == 0)?
+        .max_connections
+}
+
+/// What the control plane says of a cluster that must not be used, else what we see ourselves.
+fn refuse(message: &envoy::Cluster) -> Option<Arc<str>> {
+    stated(message).or_else(|| secured(message))
+}
+
+/// `filter_metadata["meltemi"]["refuse"]`: Meltemi's own control plane gives the reason.
+fn stated(message: &envoy::Cluster) -> Option<Arc<str>> {
+    let value = message
+        .metadata
+        .as_ref()?
+        .filter_metadata
+        .get("meltemi")?
+        .fields
+        .get("refuse")?;
+    let Some(Kind::StringValue(reason)) = &value.kind else {
+        return None;
+    };
+    Some(format!("cluster {}: {reason}", message.name).into())
+}
+
+fn secured(message: &envoy::Cluster) -> Option<Arc<str>> {
+    let matched = message
+        .transport_socket_matches
+        .iter()
+        .filter_map(|one| one.transport_socket.as_ref());
+    let secured = message
+        .transport_socket
+        .iter()
+        .chain(matched)
+        .find(|socket| is_secured(socket))?;
+    let reason = format!(
+        "cluster {} asks for the transport socket {}, which is not supported yet, and going on in \
+         plain text would be unsafe",
+        message.name, secured.name
+    );
+    Some(reason.into())
+}

@@ -1,0 +1,31 @@
+//! Serialized xDS resources to the tables of routing and balancer.
+//!
+//! [`Store::update`] takes the bytes that an xDS stream brought and says which resources it refuses and
+//! why; [`Store::snapshot`] is what holds now, as values that never change. `python` calls the first,
+//! `proxy` is given the second. Nothing here knows sockets, clocks or Python.
+#![forbid(unsafe_code)]
+
+mod clusters;
+mod endpoints;
+mod field;
+mod held;
+mod invalid;
+mod json;
+mod listeners;
+mod messages;
+mod meta_protocol_json;
+mod routes;
+mod snapshot;
+mod store;
+mod workloads;
+
+pub use meltemi_balancer::{Endpoint, Peer, Policy};
+pub use meltemi_routing::RouteTable;
+pub use routes::route_table;
+pub use snapshot::{
+    Cluster, Direction, Listener, MetaProtocol, NetworkFilter, RouteSource, Snapshot, TypedConfig,
+};
+pub use store::{Rejected, Store, type_url};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! Route configurations: Envoy's, as Aeraki maps them, and Aeraki's own inside a listener.
+
+use std::sync::Arc;
+
+use meltemi_routing::{
+    AttributeMatch, Matcher, Mutation, Route, RouteError, RouteTable, WeightedClusters,
+};
+
+use crate::field::decode;
+use crate::invalid::{Invalid, Within};
+use crate::messages::aeraki::meta_protocol_proxy::config::route::v1alpha as aeraki;
+use crate::messages::envoy::config::core::v3::HeaderValueOption;
+use crate::messages::envoy::config::route::v3 as envoy;
+use crate::messages::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
+use crate::messages::envoy::r#type::matcher::v3::StringMatcher;
+use crate::messages::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+
+/// The table of a serialized `envoy.config.route.v3.RouteConfiguration`, as [`crate::Store`] would
+/// hold it.
+///
+/// # Errors
+/// Why the store would refuse it: field path and what is wrong there.
+pub fn route_table(bytes: &[u8]) -> Result<RouteTable, String> {
+    message(bytes)
+        .and_then(|message| compile(&message))
+        .map_err(|invalid| invalid.to_string())
+}
+
+/// The same, for a configuration that has to have this name.
+pub(crate) fn table(name: &str, bytes: &[u8]) -> Result<RouteTable, Invalid> {
+    let message = message(bytes)?;
+    if message.name != name {
+        return Err(Invalid::at(
+            "name",
+            format!("{:?}, not {name:?}", message.name),
+        ));
+    }
+    compile(&message)
+}
+
+fn message(bytes: &[u8]) -> Result<envoy::RouteConfiguration, Invalid> {
+    decode("envoy.config.route.v3.RouteConfiguration", bytes)
+}
+
+fn compile(message: &envoy::RouteConfiguration) -> Result<RouteTable, Invalid> {
+    if message.vhds.is_some() {
+        return Err(Invalid::at(
+            "vhds",
+            "virtual hosts on demand are not supported",
+        ));
+    }
+    let routes = match &*message.virtual_hosts {
+        [] => Vec::new(),
+        [host] if host.matcher.is_some() => {
+            return Err(Invalid::at("virtual_hosts[0].matcher", "is not supported"));
+        }
+        [host] => host
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(place, from)| route(from).within(format_args!("routes[{place}]")))
+            .collect::<Result<_, _>>()
+            .within("virtual_hosts[0]")?,
+        several => {
+            let reason = format!(
+                "{} virtual hosts: an RPC request names no virtual host, so there has to be one",
+                several.len()
+            );
+            return Err(Invalid::at("virtual_hosts", reason));
+        }
+    };
+    RouteTable::new(&message.name, routes)
+        .map_err(|errors| uncompilable(&errors, "virtual_hosts[0].routes"))
+}
+
+/// The table of a route configuration that stands in a listener.
+pub(crate) fn inline_table(message: &aeraki::RouteConfiguration) -> Result<RouteTable, Invalid> {
+    let routes = message
+        .routes
+        .iter()
+        .enumerate()
+        .map(|(place, from)| inline_route(from).within(format_args!("routes[{place}]")))
+        .collect::<Result<_, _>>()?;
+    RouteTable::new(&message.name, routes).map_err(|errors| uncompilable(&errors, "routes"))
+}
+
+fn uncompilable(errors: &[RouteError], field: &str) -> Invalid {
+    let Some(first) = errors.first() else {
+        return Invalid::at(field, "cannot be compiled");
+    };
+    let RouteError {
+        ordinal,
+        route,
+        attribute,
+        reason,
+    } = first;
+    let more = match errors.len() - 1 {
+        0 => String::new(),
+        count => format!(" (and {count} more)"),
+    };
+    Invalid::at(
+        format!("{field}[{ordinal}]"),
+        format!("route {route:?}, attribute {attribute:?}: {reason}{more}"),
+    )
+}
+
+fn route(from: &envoy::Route) -> Result<Route, Invalid> {
+    let matches = from
+        .r#match
+        .as_ref()
+        .map_or_else(|| Ok(Vec::new()), conditions)
+        .within("match")?;
+    let clusters = match &from.action {
+        Some(envoy::route::Action::Route(action)) => clusters(action).within("route")?,
+        Some(_) => return Err(Invalid::at("action", "only `route` is supported")),
+        None => {
+            return Err(Invalid::at(
+                "route",
+                "is missing: it says where requests go",
+            ));
+        }
+    };
+    Ok(Route {
+        name: from.name.as_str().into(),
+        matches,
+        clusters,
+        request_mutation: mutations(&from.request_headers_to_add),
+        response_mutation: mutations(&from.response_headers_to_add),
+    })
+}
+
+fn inline_route(from: &aeraki::Route) -> Result<Route, Invalid> {
+    let matches = match &from.r#match {
+        Some(wanted) => header_matches("metadata", &wanted.metadata).within("match")?,
+        None => Vec::new(),
+    };
+    let action = from
+        .route
+        .as_ref()
+        .and_then(|action| action.cluster_specifier.as_ref());
+    let clusters = match action {
+        Some(aeraki::route_action::ClusterSpecifier::Cluster(name)) => single(name),
+        Some(aeraki::route_action::ClusterSpecifier::WeightedClusters(weighted)) => {
+            weighted_clusters(weighted)
+        }
+        None => Err(Invalid::at("", "a cluster or weighted_clusters is needed")),
+    };
+    let pairs = |from: &[aeraki::KeyValue]| -> Vec<Mutation> {
+        from.iter()
+            .map(|pair| (pair.key.as_str().into(), pair.value.as_str().into()))
+            .collect()
+    };
+    Ok(Route {
+        name: from.name.as_str().into(),
+        matches,
+        clusters: clusters.within("route")?,
+        request_mutation: pairs(&from.request_mutation),
+        response_mutation: pairs(&from.response_mutation),
+    })
+}
+
+/// What is no header is about HTTP. Ignoring it would send requests where no rule sends them.
+fn conditions(from: &envoy::RouteMatch) -> Result<Vec<AttributeMatch>, Invalid> {
+    use envoy::route_match::PathSpecifier;
+    let whole_path = match &from.path_specifier {
+        None => true,
+        Some(PathSpecifier::Prefix(prefix)) => prefix.is_empty() || prefix == "/",
+        Some(_) => false,
+    };
+    let unsupported = [
+        ("path", !whole_path),
+        ("runtime_fraction", from.runtime_fraction.is_some()),
+        ("query_parameters", !from.query_parameters.is_empty()),
+        ("grpc", from.grpc.is_some()),
+        ("tls_context", from.tls_context.is_some()),
+        ("dynamic_metadata", !from.dynamic_metadata.is_empty()),
+        ("filter_state", !from.filter_state.is_empty()),
+    ];
+    if let Some((field, _)) = unsupported.iter().find(|(_, used)| *used) {
+        return Err(Invalid::at(
+            *field,
+            "is not supported: only `headers` match RPC requests",
+        ));
+    }
+    header_matches("headers", &from.headers)
+}
+
+fn header_matches(
+    field: &str,
+    from: &[envoy::HeaderMatcher],
+) -> Result<Vec<AttributeMatch>, Invalid> {
+    from.iter()
+        .enumerate()
+        .map(|(place, matcher)| header_match(matcher).within(format_args!("{field}[{place}]")))
+        .collect()
+}
+
+fn header_match(from: &envoy::HeaderMatcher) -> Result<AttributeMatch, Invalid> {
+    use HeaderMatchSpecifier as Wanted;
+    if from.name.is_empty() {
+        return Err(Invalid::at("name", "is empty"));
+    }
+    if from.treat_missing_header_as_empty {
+        return Err(Invalid::at(
+            "treat_missing_header_as_empty",
+            "is not supported",
+        ));
+    }
+    let mut invert = from.invert_match;
+    let matcher = match &from.header_match_specifier {
+        Some(Wanted::ExactMatch(value)) => Matcher::Exact(value.as_bytes().into()),
+        Some(Wanted::PrefixMatch(value)) => Matcher::Prefix(value.as_bytes().into()),
+        Some(Wanted::SuffixMatch(value)) => Matcher::Suffix(value.as_bytes().into()),
+        Some(Wanted::ContainsMatch(value)) => Matcher::Contains(value.as_bytes().into()),
+        Some(Wanted::SafeRegexMatch(value)) => Matcher::Regex(value.regex.as_str().into()),
+        Some(Wanted::RangeMatch(range)) => Matcher::Range(range.start, range.end),
+        Some(Wanted::StringMatch(value)) => string_match(value).within("string_match")?,
+        Some(Wanted::PresentMatch(present)) => {
+            invert ^= !present;
+            Matcher::Present
+        }
+        None => Matcher::Present,
+    };
+    Ok(AttributeMatch {
+        name: from.name.as_str().into(),
+        matcher,
+        invert,
+    })
+}
+
+fn string_match(from: &StringMatcher) -> Result<Matcher, Invalid> {
+    if from.ignore_case {
+        return Err(Invalid::at(
+            "ignore_case",
+            "is not supported: values are case-sensitive",
+        ));
+    }
+    match &from.match_pattern {
+        Some(MatchPattern::Exact(value)) => Ok(Matcher::Exact(value.as_bytes().into())),
+        Some(MatchPattern::Prefix(value)) => Ok(Matcher::Prefix(value.as_bytes().into())),
+        Some(MatchPattern::Suffix(value)) => Ok(Matcher::Suffix(value.as_bytes().into())),
+        Some(MatchPattern::Contains(value)) => Ok(Matcher::Contains(value.as_bytes().into())),
+        Some(MatchPattern::SafeRegex(value)) => Ok(Matcher::Regex(value.regex.as_str().into())),
+        Some(MatchPattern::Custom(())) => Err(Invalid::at("custom", "is not supported")),
+        None => Err(Invalid::at("match_pattern", "is missing")),
+    }
+}
+
+fn clusters(from: &envoy::RouteAction) -> Result<WeightedClusters, Invalid> {
+    use envoy::route_action::ClusterSpecifier;
+    match &from.cluster_specifier {
+        Some(ClusterSpecifier::Cluster(name)) => single(name),
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted_clusters(weighted),
+        Some(_) => Err(Invalid::at(
+            "",
+            "only `cluster` and `weighted_clusters` are supported",
+        )),
+        None => Err(Invalid::at("", "a cluster or weighted_clusters is needed")),
+    }
+}
+
+fn single(name: &str) -> Result<WeightedClusters, Invalid> {
+    if name.is_empty() {
+        return Err(Invalid::at("cluster", "is empty"));
+    }
+    Ok(WeightedClusters::single(name))
+}
+
+/// As in Envoy, a weight that is not set is 0.
+fn weighted_clusters(from: &envoy::WeightedCluster) -> Result<WeightedClusters, Invalid> {
+    for (place, cluster) in from.clusters.iter().enumerate() {
+        if cluster.name.is_empty() || !cluster.cluster_header.is_empty() {
+            let field = format!("weighted_clusters.clusters[{place}].name");
+            return Err(Invalid::at(
+                field,
+                "is empty: each destination has to be named",
+            ));
+        }
+    }
+    let weights = from.clusters.iter().map(|cluster| {
+        (
+            Arc::from(cluster.name.as_str()),
+            cluster.weight.unwrap_or_default(),
+        )
+    });
+    WeightedClusters::new(weights)
+        .map_err(|reason| Invalid::at("weighted_clusters.clusters", reason))
+}
+
+fn mutations(from: &[HeaderValueOption]) -> Vec<Mutation> {
+    from.iter()
+        .filter_map(|option| option.header.as_ref())
+        .map(|header| {
+            let value = if header.value.is_empty() {
+                String::from_utf8_lossy(&header.raw_value)
+            } else {
+                header.value.as_str().into()
+            };
+            (Arc::from(header.key.as_str()), Arc::from(&*value))
+        })
+        .collect()
+}

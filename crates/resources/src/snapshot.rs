@@ -1,0 +1,146 @@
+//! What holds now: immutable values that the proxy's workers share.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use meltemi_balancer::{Endpoint, Peer, Policy};
+use meltemi_routing::RouteTable;
+
+/// All resources in force. A resource that did not change between two snapshots is the same `Arc`.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Listeners by name.
+    pub listeners: HashMap<Arc<str>, Arc<Listener>>,
+    /// Route tables by the name of the route configuration.
+    pub routes: HashMap<Arc<str>, Arc<RouteTable>>,
+    /// Clusters by name; only those whose endpoints are known.
+    pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    /// Who is behind an address.
+    pub peers: Arc<HashMap<IpAddr, Arc<Peer>>>,
+}
+
+/// Which way the requests of a listener go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From others to the workload of this sidecar.
+    Inbound,
+    /// From the workload of this sidecar to others.
+    #[default]
+    Outbound,
+}
+
+/// A socket to listen on, and what its bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The resource's name.
+    pub name: Arc<str>,
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// Which way its requests go (`traffic_direction`).
+    pub direction: Direction,
+    /// What is done with its connections.
+    pub filter: NetworkFilter,
+}
+
+/// What is done with the connections of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkFilter {
+    /// Requests are decoded and routed one by one.
+    MetaProtocol(MetaProtocol),
+    /// Bytes are forwarded; each connection goes to one endpoint.
+    TcpProxy {
+        /// First part of the names of its stats.
+        stat_prefix: Arc<str>,
+        /// The cluster that all connections go to.
+        cluster: Arc<str>,
+    },
+}
+
+/// `envoy.filters.network.meta_protocol_proxy`.
+#[derive(Clone, Debug)]
+pub struct MetaProtocol {
+    /// First part of the names of its stats.
+    pub stat_prefix: Arc<str>,
+    /// `application_protocol`: `thrift`.
+    pub protocol: Arc<str>,
+    /// The codec's name: `aeraki.meta_protocol.codec.thrift`.
+    pub codec: Arc<str>,
+    /// Where its routes come from.
+    pub routes: RouteSource,
+    /// `meta_protocol_filters`, in order.
+    pub filters: Vec<TypedConfig>,
+    /// A downstream connection without a request in flight is closed after this long; None: never.
+    pub idle_timeout: Option<Duration>,
+    /// Replies are sent as they come, whatever the codec says (filter `meltemi.downstream`).
+    pub replies_in_any_order: bool,
+}
+
+/// A filter's name and its configuration as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypedConfig {
+    /// The filter's name: `aeraki.meta_protocol.filters.router`.
+    pub name: Arc<str>,
+    /// The type of the configuration: `type.googleapis.com/...`; empty when there is none.
+    pub type_url: Arc<str>,
+    /// The serialized configuration.
+    pub value: Arc<[u8]>,
+}
+
+/// Where the routes of a listener come from.
+#[derive(Clone, Debug)]
+pub enum RouteSource {
+    /// A route configuration of this name, in [`Snapshot::routes`] once it is there.
+    Rds(Arc<str>),
+    /// Written in the listener.
+    Inline(Arc<RouteTable>),
+}
+
+/// Endpoints that serve the same thing, and how they are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// The resource's name: `outbound|9090|v1|server.default.svc.cluster.local`.
+    pub name: Arc<str>,
+    /// How an endpoint is chosen.
+    pub policy: Policy,
+    /// How long a connect may take.
+    pub connect_timeout: Duration,
+    /// Its endpoints, unhealthy ones too; may be empty.
+    pub endpoints: Arc<[Endpoint]>,
+    /// Requests that one upstream connection carries at once; None: what the codec says.
+    pub max_in_flight: Option<u32>,
+    /// Upstream connections (circuit breaker); None: no limit.
+    pub max_connections: Option<u32>,
+    /// An upstream connection that was idle for this long is closed; None: the engine's own limit.
+    pub idle_timeout: Option<Duration>,
+    /// Every request is answered with this reason, because going on without what the cluster asks
+    /// for (TLS, say) would be unsafe.
+    pub refuse: Option<Arc<str>>,
+}
+
+impl PartialEq for MetaProtocol {
+    fn eq(&self, other: &Self) -> bool {
+        self.stat_prefix == other.stat_prefix
+            && self.protocol == other.protocol
+            && self.codec == other.codec
+            && self.routes == other.routes
+            && self.filters == other.filters
+            && self.idle_timeout == other.idle_timeout
+            && self.replies_in_any_order == other.replies_in_any_order
+    }
+}
+
+impl Eq for MetaProtocol {}
+
+impl PartialEq for RouteSource {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Rds(a), Self::Rds(b)) => a == b,
+            (Self::Inline(a), Self::Inline(b)) => a.name() == b.name() && a.routes() == b.routes(),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for RouteSource {}

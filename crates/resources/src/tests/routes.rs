@@ -1,0 +1,209 @@
+//! Route configurations as Aeraki maps them.
+
+use std::collections::HashMap;
+
+use meltemi_routing::{Attributes, Matcher, RouteTable};
+
+use super::route::header_matcher::HeaderMatchSpecifier as Wanted;
+use super::*;
+use crate::messages::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use crate::messages::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
+
+struct Request(HashMap<&'static str, &'static str>);
+
+impl Attributes for Request {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.get(name).map(|value| value.as_bytes())
+    }
+}
+
+fn table(routes: Vec<route::Route>) -> Arc<RouteTable> {
+    let mut store = Store::new();
+    accept(
+        &mut store,
+        type_url::ROUTE,
+        "r",
+        &route_configuration("r", routes),
+    );
+    Arc::clone(&store.snapshot().routes["r"])
+}
+
+fn said(routes: Vec<route::Route>) -> String {
+    refusal(type_url::ROUTE, "r", &route_configuration("r", routes))
+}
+
+fn weighted(weights: &[(&str, Option<u32>)]) -> route::RouteAction {
+    let clusters = weights
+        .iter()
+        .map(|(name, weight)| route::weighted_cluster::ClusterWeight {
+            name: (*name).to_owned(),
+            weight: *weight,
+            ..Default::default()
+        });
+    let clusters = route::WeightedCluster {
+        clusters: clusters.collect(),
+    };
+    route::RouteAction {
+        cluster_specifier: Some(route::route_action::ClusterSpecifier::WeightedClusters(
+            clusters,
+        )),
+    }
+}
+
+fn regex(pattern: &str) -> Wanted {
+    Wanted::SafeRegexMatch(RegexMatcher {
+        regex: pattern.to_owned(),
+    })
+}
+
+#[test]
+fn every_kind_of_header_match_has_its_matcher() {
+    let text = |text: &str| text.to_owned();
+    let string = |pattern| {
+        Wanted::StringMatch(StringMatcher {
+            ignore_case: false,
+            match_pattern: Some(pattern),
+        })
+    };
+    let bytes = |text: &str| text.as_bytes().into();
+    for (wanted, matcher) in [
+        (Wanted::ExactMatch(text("a")), Matcher::Exact(bytes("a"))),
+        (Wanted::PrefixMatch(text("a")), Matcher::Prefix(bytes("a"))),
+        (Wanted::SuffixMatch(text("a")), Matcher::Suffix(bytes("a"))),
+        (
+            Wanted::ContainsMatch(text("a")),
+            Matcher::Contains(bytes("a")),
+        ),
+        (regex("a+"), Matcher::Regex("a+".into())),
+        (Wanted::PresentMatch(true), Matcher::Present),
+        (
+            string(MatchPattern::Exact(text("a"))),
+            Matcher::Exact(bytes("a")),
+        ),
+        (
+            string(MatchPattern::Prefix(text("a"))),
+            Matcher::Prefix(bytes("a")),
+        ),
+        (
+            string(MatchPattern::Suffix(text("a"))),
+            Matcher::Suffix(bytes("a")),
+        ),
+        (
+            string(MatchPattern::Contains(text("a"))),
+            Matcher::Contains(bytes("a")),
+        ),
+    ] {
+        let table = table(vec![to_cluster("", vec![header("Method", wanted)], "a")]);
+        assert_eq!(table.routes()[0].matches[0].matcher, matcher);
+        assert!(!table.routes()[0].matches[0].invert);
+    }
+    let absent = table(vec![to_cluster(
+        "",
+        vec![header("x", Wanted::PresentMatch(false))],
+        "a",
+    )]);
+    assert!(absent.routes()[0].matches[0].invert);
+}
+
+#[test]
+fn a_header_that_says_nothing_has_to_be_present() {
+    let bare = route::HeaderMatcher {
+        name: "x".to_owned(),
+        ..Default::default()
+    };
+    let table = table(vec![to_cluster("", vec![bare], "a")]);
+    assert_eq!(table.select(&Request([("x", "")].into())), Some(0));
+    assert_eq!(table.select(&Request(HashMap::new())), None);
+}
+
+#[test]
+fn names_weights_and_mutations_of_a_route_are_kept() {
+    let option = |key: &str, value: &str| core::HeaderValueOption {
+        header: Some(core::HeaderValue {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            raw_value: Vec::new(),
+        }),
+    };
+    let mut split = with_action(
+        "split",
+        vec![],
+        weighted(&[("a", Some(20)), ("b", Some(80)), ("c", None)]),
+    );
+    split.request_headers_to_add = vec![option("lane", "blue")];
+    split.response_headers_to_add = vec![option("served-by", "a")];
+    let table = table(vec![split]);
+    let route = &table.routes()[0];
+    assert_eq!(&*route.name, "split");
+    let weights: Vec<_> = route
+        .clusters
+        .iter()
+        .map(|(name, weight)| (&**name, weight))
+        .collect();
+    assert_eq!(weights, [("a", 20), ("b", 80), ("c", 0)]);
+    assert_eq!(route.request_mutation, [("lane".into(), "blue".into())]);
+    assert_eq!(route.response_mutation, [("served-by".into(), "a".into())]);
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_the_field() {
+    let only = |from: route::Route| said(vec![to_cluster("", vec![], "a"), from]);
+    let zero = with_action("", vec![], weighted(&[("a", Some(0)), ("b", None)]));
+    assert_eq!(
+        only(zero),
+        "r: virtual_hosts[0].routes[1].route.weighted_clusters.clusters: the weights add up to 0, so \
+         no cluster could be chosen"
+    );
+    let unnamed = with_action("", vec![], weighted(&[("", Some(1))]));
+    assert!(only(unnamed).contains("routes[1].route.weighted_clusters.clusters[0].name: is empty"));
+    let nowhere = route::Route {
+        action: None,
+        ..to_cluster("", vec![], "a")
+    };
+    assert!(only(nowhere).contains("routes[1].route: is missing"));
+    let redirect = route::Route {
+        action: Some(route::route::Action::Redirect(())),
+        ..Default::default()
+    };
+    assert!(only(redirect).contains("routes[1].action: only `route`"));
+    let mut path = to_cluster("", vec![], "a");
+    if let Some(wanted) = &mut path.r#match {
+        wanted.path_specifier = Some(route::route_match::PathSpecifier::Path("/x".to_owned()));
+    }
+    assert!(only(path).contains("routes[1].match.path: is not supported"));
+    let ignoring = Wanted::StringMatch(StringMatcher {
+        ignore_case: true,
+        match_pattern: None,
+    });
+    let headers = vec![header("x", ignoring)];
+    assert!(
+        only(to_cluster("", headers, "a")).contains("match.headers[0].string_match.ignore_case")
+    );
+}
+
+#[test]
+fn an_expression_that_the_engine_does_not_take_names_its_route() {
+    let headers = vec![header("user", regex("(a{1000}){1000}"))];
+    assert_eq!(
+        said(vec![
+            to_cluster("first", vec![], "a"),
+            to_cluster("wide", headers, "a")
+        ]),
+        "r: virtual_hosts[0].routes[1]: route \"wide\", attribute \"user\": the compiled expression \
+         is larger than 1048576 bytes"
+    );
+}
+
+#[test]
+fn there_is_one_virtual_host_or_none() {
+    let none = route::RouteConfiguration {
+        name: "r".to_owned(),
+        ..Default::default()
+    };
+    let mut store = Store::new();
+    accept(&mut store, type_url::ROUTE, "r", &none);
+    assert!(store.snapshot().routes["r"].routes().is_empty());
+    let mut two = route_configuration("r", vec![]);
+    two.virtual_hosts.push(two.virtual_hosts[0].clone());
+    assert!(refusal(type_url::ROUTE, "r", &two).starts_with("r: virtual_hosts: 2 virtual hosts"));
+}

@@ -1,0 +1,19 @@
+//! Which route a request takes: matchers, the compiled route index, the weighted choice.
+//!
+//! A [`RouteTable`] is built once per version of a route configuration and replaced whole; it is
+//! never edited. `resources` builds it, `proxy` asks it once a request, `explain` asks it why.
+//! Nothing here knows sockets, clocks or Python.
+#![forbid(unsafe_code)]
+
+mod index;
+mod matcher;
+mod route;
+mod table;
+mod trace;
+mod weighted;
+
+pub use matcher::{AttributeMatch, Matcher, check_regex};
+pub use route::{Attributes, Mutation, Route};
+pub use table::{RouteError, RouteTable};
+pub use trace::{ConditionTrace, RouteTrace};
+pub use weighted::{WeightedChoice, WeightedClusters};

@@ -1,0 +1,35 @@
+//! The words of a routing rule.
+
+use std::sync::Arc;
+
+use crate::{AttributeMatch, WeightedClusters};
+
+/// What is known of one request.
+pub trait Attributes {
+    /// The value of the attribute `name`, which is always lower case; None when there is none.
+    fn get(&self, name: &str) -> Option<&[u8]>;
+}
+
+impl<A: Attributes + ?Sized> Attributes for &A {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        (**self).get(name)
+    }
+}
+
+/// An attribute that the proxy sets on a message that takes the route: name, value.
+pub type Mutation = (Arc<str>, Arc<str>);
+
+/// One rule: requests that satisfy all of `matches` go to one of `clusters`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The rule's own name, as in logs, metrics and the route dump; may be empty.
+    pub name: Arc<str>,
+    /// Conditions, all of which have to hold. None at all: every request matches.
+    pub matches: Vec<AttributeMatch>,
+    /// Where the requests go.
+    pub clusters: WeightedClusters,
+    /// Set on the request before it is forwarded.
+    pub request_mutation: Vec<Mutation>,
+    /// Set on the response before it is sent back.
+    pub response_mutation: Vec<Mutation>,
+}

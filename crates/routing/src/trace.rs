@@ -1,0 +1,53 @@
+//! Why a request took a route and not an earlier one.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What one condition made of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionTrace {
+    /// The attribute, lower case.
+    pub attribute: Arc<str>,
+    /// The condition in words: `method exact "sayHello"`.
+    pub wanted: String,
+    /// The request's value; None when it has none.
+    pub actual: Option<Vec<u8>>,
+    /// Whether the condition held.
+    pub held: bool,
+}
+
+/// A sentence: `method is "sayBye": method exact "sayHello" does not hold`.
+impl fmt::Display for ConditionTrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.actual {
+            Some(value) => {
+                write!(
+                    f,
+                    "{} is {:?}: ",
+                    self.attribute,
+                    String::from_utf8_lossy(value)
+                )?;
+            }
+            None => write!(f, "{} is missing: ", self.attribute)?,
+        }
+        f.write_str(&self.wanted)?;
+        f.write_str(if self.held {
+            " holds"
+        } else {
+            " does not hold"
+        })
+    }
+}
+
+/// What one route made of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteTrace {
+    /// The place of the route in its table.
+    pub ordinal: usize,
+    /// The route's name.
+    pub name: Arc<str>,
+    /// Whether all conditions held: the request takes this route.
+    pub matched: bool,
+    /// Each condition of the route.
+    pub conditions: Vec<ConditionTrace>,
+}

@@ -1,0 +1,271 @@
+//! The index finds what a look at every route finds, and looks at few.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use meltemi_routing::{AttributeMatch, Attributes, Matcher, Route, RouteTable, WeightedClusters};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+#[derive(Debug, Default)]
+struct Request {
+    attributes: Vec<(String, Vec<u8>)>,
+    reads: Cell<usize>,
+}
+
+impl Request {
+    fn new(attributes: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), value.as_bytes().to_vec());
+        Self {
+            attributes: attributes.iter().map(owned).collect(),
+            reads: Cell::new(0),
+        }
+    }
+}
+
+impl Attributes for Request {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.reads.set(self.reads.get() + 1);
+        self.attributes
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_slice())
+    }
+}
+
+fn condition(name: &str, matcher: Matcher, invert: bool) -> AttributeMatch {
+    AttributeMatch {
+        name: name.into(),
+        matcher,
+        invert,
+    }
+}
+
+fn exact(name: &str, value: &str) -> AttributeMatch {
+    condition(name, Matcher::Exact(value.as_bytes().into()), false)
+}
+
+fn prefix(name: &str, value: &str) -> AttributeMatch {
+    condition(name, Matcher::Prefix(value.as_bytes().into()), false)
+}
+
+fn route(matches: Vec<AttributeMatch>) -> Route {
+    Route {
+        name: "".into(),
+        matches,
+        clusters: WeightedClusters::single("cluster"),
+        request_mutation: Vec::new(),
+        response_mutation: Vec::new(),
+    }
+}
+
+fn table(routes: impl IntoIterator<Item = Vec<AttributeMatch>>) -> RouteTable {
+    RouteTable::new("table", routes.into_iter().map(route).collect()).expect("valid routes")
+}
+
+/// What the words of [`Matcher`] mean, without any of the crate's code.
+fn holds(condition: &AttributeMatch, request: &Request) -> bool {
+    let name = condition.name.to_lowercase();
+    let Some(value) = request.get(&name) else {
+        return condition.matcher == Matcher::Present && condition.invert;
+    };
+    let held = match &condition.matcher {
+        Matcher::Exact(wanted) => *value == **wanted,
+        Matcher::Prefix(wanted) => value.starts_with(wanted),
+        Matcher::Suffix(wanted) => value.ends_with(wanted),
+        Matcher::Contains(wanted) => {
+            (0..=value.len()).any(|start| value[start..].starts_with(wanted))
+        }
+        // The generated expressions are `<prefix>.*`, and values hold no line breaks.
+        Matcher::Regex(pattern) => value.starts_with(pattern.trim_end_matches(".*").as_bytes()),
+        Matcher::Range(start, end) => String::from_utf8_lossy(value)
+            .parse::<i64>()
+            .is_ok_and(|number| *start <= number && number < *end),
+        Matcher::Present => true,
+    };
+    held != condition.invert
+}
+
+fn scan(routes: &[Route], request: &Request) -> Option<usize> {
+    routes
+        .iter()
+        .position(|route| route.matches.iter().all(|one| holds(one, request)))
+}
+
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => vec(prop::sample::select(b"ab1".to_vec()), 0..4),
+        1 => vec(128_u8..=255, 0..3),
+        1 => (-3_i64..3).prop_map(|number| number.to_string().into_bytes()),
+    ]
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["method", "Method", "user", "LANE", "lane"]).prop_map(str::to_owned)
+}
+
+fn any_condition() -> impl Strategy<Value = AttributeMatch> {
+    let text = "[ab1]{0,3}";
+    let matcher = prop_oneof![
+        6 => value().prop_map(|value| Matcher::Exact(value.into())),
+        4 => value().prop_map(|value| Matcher::Prefix(value.into())),
+        1 => value().prop_map(|value| Matcher::Suffix(value.into())),
+        1 => value().prop_map(|value| Matcher::Contains(value.into())),
+        1 => text.prop_map(|text| Matcher::Regex(format!("{text}.*").into())),
+        1 => (-3_i64..3, -3_i64..3).prop_map(|(start, end)| Matcher::Range(start, end)),
+        1 => Just(Matcher::Present),
+    ];
+    (name(), matcher, prop::bool::weighted(0.15)).prop_map(|(name, matcher, invert)| {
+        AttributeMatch {
+            name: name.into(),
+            matcher,
+            invert,
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn the_index_selects_what_a_scan_of_all_routes_selects(
+        routes in vec(vec(any_condition(), 0..4), 0..60),
+        requests in vec(vec((name(), value()), 0..4), 1..20),
+    ) {
+        let table = table(routes);
+        for attributes in requests {
+            let mut lower: Vec<(String, Vec<u8>)> = Vec::new();
+            for (name, value) in attributes {
+                let name = name.to_lowercase();
+                if lower.iter().all(|(known, _)| *known != name) {
+                    lower.push((name, value));
+                }
+            }
+            let request = Request { attributes: lower, reads: Cell::new(0) };
+            let wanted = scan(table.routes(), &request);
+            prop_assert_eq!(table.select(&request), wanted);
+            let traces = table.explain(&request);
+            let explained = traces.iter().position(|trace| trace.matched);
+            prop_assert_eq!(explained, wanted);
+            prop_assert_eq!(traces.len(), wanted.map_or(table.routes().len(), |ordinal| ordinal + 1));
+        }
+    }
+}
+
+const MANY: usize = 10_000;
+
+/// Attributes read for the last and for no route of a table of 10,000.
+fn reads(table: &RouteTable, last: &[(&str, &str)]) -> usize {
+    let request = Request::new(last);
+    assert_eq!(
+        table.select(&request),
+        Some(table.routes().len() - 1),
+        "{last:?}"
+    );
+    let none = Request::new(&[("method", "unknown"), ("user", "unknown")]);
+    assert_eq!(table.select(&none), None);
+    request.reads.get().max(none.reads.get())
+}
+
+#[test]
+fn ten_thousand_exact_routes_take_one_lookup() {
+    let routes = (0..MANY).map(|place| vec![exact("method", &format!("method{place}"))]);
+    assert_eq!(reads(&table(routes), &[("method", "method9999")]), 1);
+}
+
+#[test]
+fn routes_that_agree_in_the_first_attribute_are_told_apart_by_the_second() {
+    let routes = (0..MANY).map(|place| {
+        vec![
+            exact("method", "same"),
+            exact("user", &format!("user{place}")),
+        ]
+    });
+    assert!(reads(&table(routes), &[("method", "same"), ("user", "user9999")]) <= 2);
+}
+
+#[test]
+fn routes_on_pairs_of_values_take_one_lookup_a_value() {
+    let routes = (0..MANY).map(|place| {
+        vec![
+            exact("method", &format!("m{}", place / 100)),
+            exact("user", &format!("u{}", place % 100)),
+        ]
+    });
+    assert!(reads(&table(routes), &[("method", "m99"), ("user", "u99")]) <= 2);
+}
+
+#[test]
+fn routes_on_a_header_alone_take_one_lookup() {
+    let routes = (0..MANY).map(|place| vec![exact("user", &format!("user{place}"))]);
+    assert_eq!(
+        reads(&table(routes), &[("method", "any"), ("user", "user9999")]),
+        1
+    );
+}
+
+#[test]
+fn ten_thousand_prefixes_take_one_lookup() {
+    let routes = (0..MANY).map(|place| vec![prefix("method", &format!("method{place:05}/"))]);
+    assert_eq!(
+        reads(&table(routes), &[("method", "method09999/sayHello")]),
+        1
+    );
+}
+
+#[test]
+fn prefixes_behind_one_exact_value_take_one_lookup_more() {
+    let routes = (0..MANY).map(|place| {
+        vec![
+            exact("method", "same"),
+            prefix("user", &format!("user{place:05}")),
+        ]
+    });
+    assert!(
+        reads(
+            &table(routes),
+            &[("method", "same"), ("user", "user09999-x")]
+        ) <= 2
+    );
+}
+
+#[test]
+fn a_few_expressions_before_many_exact_routes_are_all_that_is_looked_at_besides() {
+    let expressions = (0..5).map(|place| {
+        vec![condition(
+            "user",
+            Matcher::Regex(format!("x{place}.*").into()),
+            false,
+        )]
+    });
+    let exacts = (0..MANY).map(|place| vec![exact("method", &format!("method{place}"))]);
+    let table = table(expressions.chain(exacts));
+    assert!(reads(&table, &[("method", "method9999"), ("user", "y")]) <= 6);
+}
+
+#[test]
+fn nested_prefixes_keep_the_order_of_the_routes() {
+    let table = table(["ab", "a", "abc", "", "abcd"].map(|value| vec![prefix("method", value)]));
+    let select = |method: &str| table.select(&Request::new(&[("method", method)]));
+    assert_eq!(select("abcde"), Some(0));
+    assert_eq!(select("ac"), Some(1));
+    assert_eq!(select("b"), Some(3));
+    assert_eq!(table.select(&Request::default()), None);
+}
+
+#[test]
+fn a_table_without_routes_selects_nothing() {
+    assert_eq!(table([]).select(&Request::new(&[("method", "x")])), None);
+}
+
+#[test]
+fn a_route_without_conditions_takes_what_is_left() {
+    let table = table([
+        vec![exact("method", "a")],
+        vec![],
+        vec![exact("method", "b")],
+    ]);
+    assert_eq!(table.select(&Request::new(&[("method", "b")])), Some(1));
+    assert_eq!(table.select(&Request::new(&[("method", "a")])), Some(0));
+    let _: &Arc<str> = table.name();
+}
