@@ -1,0 +1,217 @@
+"""Files as the source of a mesh: what is in a folder, and what changes there.
+
+A folder is read with its subfolders, but for hidden ones: `*.yaml` and `*.yml`. The state of a
+running mesh in `.meltemi` is such a hidden one. Which content counts, `last_good` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISDIR
+
+import watchfiles
+
+from meltemi.config.documents import MAX_FILE_BYTES
+from meltemi.config.issues import Issue
+from meltemi.config.last_good import Content, LastGood
+from meltemi.config.load import Loaded, Source
+
+SUFFIXES = (".yaml", ".yml")
+MAX_FILES = 20_000
+
+_STEP_MS = 10  # quiet for so long: the save is over
+_DEBOUNCE_MS = 40  # delivered after so long, quiet or not
+_LOOK_S = 2.0  # without being told: file systems of a network, and folders that are renamed
+
+
+class SourceError(Exception):
+    """A path that cannot be read. `message` says why, `hint` what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+def sources(path: Path) -> list[Source]:
+    """The file, or the files of the folder, in the order of their names. Raises SourceError."""
+    found = []
+    for file, content in Files(path).contents().items():
+        if isinstance(content, Issue):
+            raise SourceError(content.message, content.hint)
+        if content is not None:
+            found.append(Source(file, content))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    stamp: tuple[int, int, int]
+    content: Content
+
+
+class Files:
+    """The files of one path. Reads again only what changed since the last time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, _Known] = {}
+        self._folder = path.is_dir()
+        self._was_there = False
+
+    def contents(self, changed: frozenset[str] = frozenset()) -> dict[str, Content]:
+        """What is in each file, by its path. Files of these names are read in any case: a
+        second save within one tick of the clock leaves time and size as they were.
+
+        Raises SourceError where `path` itself cannot be read."""
+        known: dict[str, _Known] = {}
+        for entry in self._entries():
+            name = str(entry)
+            try:
+                stat = entry.stat()
+            except OSError:
+                continue  # gone since it was listed
+            if S_ISDIR(stat.st_mode):
+                continue
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            before = self._known.get(name)
+            if before is not None and before.stamp == stamp and entry.name not in changed:
+                known[name] = before
+            else:
+                known[name] = _Known(stamp, _read(entry, self._folder))
+        self._known, self._was_there = known, True
+        return {name: one.content for name, one in known.items() if one.content is not None}
+
+    def folders(self) -> list[Path]:
+        """What has to be watched: the folder and its subfolders, or that of the file."""
+        if not self.path.is_dir():
+            return [self.path.parent]
+        return [Path(folder) for folder, _, _ in _walk(self.path)]
+
+    def _entries(self) -> list[Path]:
+        if not self.path.is_dir():
+            if not self.path.exists():
+                if self._was_there and not self._folder:
+                    return []  # an editor may be about to put it back
+                raise SourceError(
+                    f"{self.path} is not there", "name a YAML file, or a folder with YAML files"
+                )
+            return [self.path]
+        if not os.access(self.path, os.R_OK | os.X_OK):
+            raise SourceError(f"{self.path} cannot be read", "check the folder's permissions")
+        found = [
+            Path(folder, name)
+            for folder, _, names in _walk(self.path)
+            for name in names
+            if name.endswith(SUFFIXES) and not name.startswith(".")
+        ]
+        if len(found) > MAX_FILES:
+            raise SourceError(
+                f"{self.path} holds {len(found)} YAML files, at most {MAX_FILES} are read",
+                "name the folder of the mesh itself",
+            )
+        return sorted(found)
+
+
+def _walk(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    for folder, subfolders, names in os.walk(path):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield folder, subfolders, names
+
+
+def _read(path: Path, found: bool) -> Content:
+    """`found` in a folder, where nobody named it: a pipe would block then."""
+    if found and not path.is_file():
+        return _unreadable(path, f"{path} is no file", "remove it")
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        message = f"{path} cannot be read: {reason}"
+        return _unreadable(path, message, "check the file's permissions")
+
+
+def _unreadable(path: Path, message: str, hint: str) -> Issue:
+    return Issue(str(path), 0, 0, "", "error", "unreadable", message, hint)
+
+
+async def watch(path: Path, default_namespace: str = "default") -> AsyncIterator[Loaded]:
+    """What counts now, and again each time that it changes; a save is seen within 50 ms.
+
+    Raises SourceError where `path` cannot be read at the start. Later that is an issue, and
+    what was there stays."""
+    files, memory = Files(path), LastGood(default_namespace)
+    good = memory.update(files.contents(), time.monotonic())
+    assert good is not None
+    said = good
+    yield said
+    while True:
+        folders = await asyncio.to_thread(files.folders)
+        changes: asyncio.Queue[frozenset[str]] = asyncio.Queue()
+        changes.put_nowait(frozenset())  # what changed before the watch began
+        watching = asyncio.create_task(_follow(folders, changes))
+        try:
+            while await asyncio.to_thread(files.folders) == folders:
+                changed = await _next(changes, watching, memory.deadline)
+                try:
+                    contents = await asyncio.to_thread(files.contents, changed)
+                except SourceError as error:
+                    now = Loaded(good.objects, (_unreadable(path, error.message, error.hint),))
+                    await asyncio.sleep(1)  # until it is back there is nothing to follow
+                else:
+                    now = good = memory.update(contents, time.monotonic()) or good
+                if now != said:
+                    said = now
+                    yield said
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _next(
+    changes: asyncio.Queue[frozenset[str]], watching: asyncio.Task[None], deadline: float | None
+) -> frozenset[str]:
+    """Names of files that changed; none where the deadline came first."""
+    timeout_s = _LOOK_S
+    if deadline is not None:
+        timeout_s = min(timeout_s, max(0.0, deadline - time.monotonic()))
+    getting = asyncio.ensure_future(changes.get())
+    try:
+        await asyncio.wait({getting, watching}, timeout=timeout_s, return_when="FIRST_COMPLETED")
+        if getting.done():
+            return getting.result()
+        if watching.done():
+            await asyncio.sleep(1)  # nothing to watch just now: look again
+        return frozenset()
+    finally:
+        getting.cancel()
+
+
+async def _follow(folders: list[Path], changes: asyncio.Queue[frozenset[str]]) -> None:
+    """Puts what changed in `folders`, until there is nothing that could be watched."""
+    polling = False
+    while True:
+        try:
+            async for batch in watchfiles.awatch(
+                *folders,
+                watch_filter=None,
+                recursive=False,
+                step=_STEP_MS,
+                debounce=_DEBOUNCE_MS,
+                force_polling=polling,
+                poll_delay_ms=100,
+            ):
+                changes.put_nowait(frozenset(Path(path).name for _, path in batch))
+            return
+        except FileNotFoundError:
+            return
+        except OSError:
+            if polling:
+                return
+            polling = True  # no inotify left for this user

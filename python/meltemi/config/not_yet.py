@@ -1,0 +1,61 @@
+"""Valid fields whose behaviour is not there yet: each is named, none is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from meltemi.config.issues import Finding, written
+from meltemi.config.place import Place
+from meltemi.config.schema.types import NotYet, Schema
+
+
+def fields(schema: type[Schema], place: Place) -> Iterator[Finding]:
+    """A warning for each field that is set to ask for what is not there."""
+    if not isinstance(place.value, dict):
+        return
+    known = _known(schema)
+    for key in place.value:
+        mark, inner = known.get(key, (None, None))
+        child = place[key]
+        if mark is not None and mark.asked(child.value):
+            value = f": {child.value}" if isinstance(child.value, str) else ""
+            yield child.warning(
+                "not-there-yet", f"{written(child.path)}{value} is not there yet",
+                mark.hint,
+            )  # fmt: skip
+        elif inner is not None:
+            for part in (child, *child.items) if isinstance(child.value, list) else (child,):
+                yield from fields(inner, part)
+
+
+def known_names(schema: type[Schema], path: tuple[str | int, ...]) -> list[str]:
+    """The fields that there are in the mapping at `path`."""
+    here: type[Schema] | None = schema
+    for step in path:
+        if here is not None and isinstance(step, str) and step in _known(here):
+            here = _known(here)[step][1]
+    return list(_known(here)) if here is not None else []
+
+
+@cache
+def _known(schema: type[Schema]) -> dict[str, tuple[NotYet | None, type[Schema] | None]]:
+    """Per YAML name of a field: its mark, and the schema of what is in it."""
+    found = {}
+    for name, field in schema.model_fields.items():
+        mark = next((item for item in field.metadata if isinstance(item, NotYet)), None)
+        found[field.alias or name] = (mark, _inner(field.annotation))
+    return found
+
+
+def _inner(annotation: Any) -> type[Schema] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Schema):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType, Annotated, list):
+        for part in get_args(annotation):
+            inner = _inner(part)
+            if inner is not None:
+                return inner
+    return None

@@ -1,0 +1,1 @@
+"""One schema a kind: what fields there are, of which type and range."""

@@ -1,0 +1,49 @@
+"""The mesh as frozen values: what the operators' documents mean, without where they came from.
+
+Built by `meltemi.config`, read by `meltemi.translate` and `meltemi.analysis`. Every value is
+immutable and hashable, so that equal means unchanged."""
+
+from meltemi.model.destination import (
+    ConnectionPool,
+    DestinationRule,
+    LoadBalancer,
+    Subset,
+    TrafficPolicy,
+)
+from meltemi.model.mesh import Mesh, ObjectRef
+from meltemi.model.protocol import BUILT_IN_CODECS, ApplicationProtocol, port_protocol
+from meltemi.model.route import (
+    Destination,
+    MetaRoute,
+    MetaRouter,
+    StringMatch,
+    WeightedDestination,
+)
+from meltemi.model.service import Endpoint, Resolution, Service, ServicePort
+from meltemi.model.workload import Instance, MeshMode, Workload, WorkloadPort
+
+__all__ = [
+    "BUILT_IN_CODECS",
+    "ApplicationProtocol",
+    "ConnectionPool",
+    "Destination",
+    "DestinationRule",
+    "Endpoint",
+    "Instance",
+    "LoadBalancer",
+    "Mesh",
+    "MeshMode",
+    "MetaRoute",
+    "MetaRouter",
+    "ObjectRef",
+    "Resolution",
+    "Service",
+    "ServicePort",
+    "StringMatch",
+    "Subset",
+    "TrafficPolicy",
+    "WeightedDestination",
+    "Workload",
+    "WorkloadPort",
+    "port_protocol",
+]

@@ -1,0 +1,58 @@
+"""How a host is called once a route chose it: subsets and traffic policies."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class LoadBalancer(enum.Enum):
+    """`loadBalancer.simple` of a DestinationRule; Istio's default is LEAST_REQUEST."""
+
+    LEAST_REQUEST = "LEAST_REQUEST"
+    ROUND_ROBIN = "ROUND_ROBIN"
+    RANDOM = "RANDOM"
+    PASSTHROUGH = "PASSTHROUGH"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPool:
+    """`connectionPool.tcp` of a DestinationRule."""
+
+    max_connections: int | None = None
+    connect_timeout_s: float | None = None
+    idle_timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPolicy:
+    """What of `trafficPolicy` takes effect. None: not said here, the wider policy holds."""
+
+    load_balancer: LoadBalancer | None = None
+    connection_pool: ConnectionPool | None = None
+    unsafe: str | None = None
+    """Why requests must be refused rather than sent: a security setting without its behaviour.
+    "": said here, and plain (`tls: {mode: DISABLE}`), which overrides a wider policy's reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """Endpoints of a host that carry all `labels`."""
+
+    name: str
+    labels: tuple[tuple[str, str], ...]
+    policy: TrafficPolicy = TrafficPolicy()
+    port_policies: tuple[tuple[int, TrafficPolicy], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationRule:
+    """`host` is fully qualified (or a wildcard `*.x`)."""
+
+    namespace: str
+    name: str
+    host: str
+    policy: TrafficPolicy = TrafficPolicy()
+    port_policies: tuple[tuple[int, TrafficPolicy], ...] = ()
+    subsets: tuple[Subset, ...] = ()
+    export_to: tuple[str, ...] = ()

@@ -1,0 +1,49 @@
+"""Where requests go: the rules of a MetaRouter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class StringMatch:
+    """One attribute's condition. `present` is what `{}` and `exact: ""` mean."""
+
+    kind: Literal["exact", "prefix", "regex", "present"]
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """`host` as a fully qualified name; `port` None means the port that was called."""
+
+    host: str
+    subset: str = ""
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedDestination:
+    destination: Destination
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetaRoute:
+    """Attributes are ANDed; names are in lower case; no attribute matches every request."""
+
+    name: str
+    match: tuple[tuple[str, StringMatch], ...]
+    destinations: tuple[WeightedDestination, ...]
+    request_mutation: tuple[tuple[str, str], ...] = ()
+    response_mutation: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MetaRouter:
+    namespace: str
+    name: str
+    host: str
+    routes: tuple[MetaRoute, ...]
+    export_to: tuple[str, ...] = ()
