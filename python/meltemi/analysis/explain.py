@@ -1,0 +1,243 @@
+"""Which way a request would take, and why not another.
+
+The route is chosen by the engine's own table over the very bytes that a sidecar of the caller gets
+(`meltemi.engine.explain_route`); clusters and endpoints are read from those resources too."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from meltemi import engine
+from meltemi.analysis import places
+from meltemi.analysis.places import Replica, UnknownNameError
+from meltemi.model import Mesh, MetaRouter, Service, ServicePort
+from meltemi.translate import Resources, Translator, names
+from meltemi.translate.clusters import REFUSE
+from meltemi.translate.index import codecs
+from meltemi.translate.listeners import ENGINE_CODECS
+from meltemi.xds import messages
+from meltemi.xds.resource import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that nobody has sent."""
+
+    service: str
+    """A hostname, `NAME.NAMESPACE` or `NAME`."""
+    caller: str = ""
+    """`NAME[-ORDINAL][.NAMESPACE]` of the workload that calls, or "" for no particular one."""
+    namespace: str = ""
+    """Where the caller is, for names without one. "": `default`, and the service's own namespace
+    for a caller that is not named."""
+    port: int | None = None
+    """None: the first port whose requests are routed, else the first."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, body: Any) -> Question:
+        """From `{service, from, namespace, port, attributes}`. Raises ValueError."""
+        if not isinstance(body, Mapping) or not isinstance(body.get("service"), str):
+            raise ValueError("the body is not {service, from, namespace, port, attributes}")
+        port, attributes = body.get("port"), body.get("attributes") or {}
+        if port is not None and not isinstance(port, int):
+            raise ValueError("port is not a number")
+        if not isinstance(attributes, Mapping):
+            raise ValueError("attributes is not a map of names to values")
+        return cls(
+            service=body["service"],
+            caller=str(body.get("from") or ""),
+            namespace=str(body.get("namespace") or ""),
+            port=port,
+            attributes={str(name).lower(): str(value) for name, value in attributes.items()},
+        )
+
+
+def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
+    """The answer as JSON: `service`, `port`, `protocol`, `namespace`, `from`, `attributes`, `rule`,
+    `routes` (each with `name`, `matched`, `reasons`), `route`, `clusters` (each with `name`,
+    `weight`, `percent`, `endpoints`, `problem`), `problem`.
+
+    Raises UnknownNameError for a service, port or caller that the mesh does not have."""
+    callers = _callers(mesh, question)
+    service = places.service(mesh, question.service, _near(question, callers))
+    namespace = callers[0].workload.namespace if callers else question.namespace
+    namespace = namespace or service.namespace
+    if not service.visible_from(namespace):
+        raise UnknownNameError(
+            f"namespace {namespace} does not see {service.hostname}",
+            f"Its exportTo is {', '.join(service.export_to)}.",
+        )
+    port = _port(service, question.port)
+    node = places.node(callers[0], Client.SIDECAR) if callers else places.stranger(namespace)
+    rule = mesh.meta_router(service.hostname, namespace)
+    resources = Translator().resources(_concerned(mesh, service, rule, callers), node)
+    answer: dict[str, Any] = {
+        "service": service.hostname,
+        "port": port.number,
+        "protocol": port.protocol,
+        "namespace": namespace,
+        "from": [caller.pod for caller in callers],
+        "attributes": dict(question.attributes),
+    }
+    if codecs(mesh).get(port.protocol) in ENGINE_CODECS:
+        table = resources[messages.ROUTE][names.route(service.hostname, port.number)]
+        traces = engine.explain_route(table.body, question.attributes)
+        return answer | _routed(mesh, rule, traces, namespace, resources)
+    cluster = names.outbound(port.number, "", service.hostname)
+    return answer | {
+        "rule": None,
+        "routes": [],
+        "route": None,
+        "clusters": _clusters(mesh, [(cluster, 1)], namespace, resources),
+        "problem": None,
+    }
+
+
+def _callers(mesh: Mesh, question: Question) -> list[Replica]:
+    if not question.caller:
+        return []
+    return places.replicas(mesh, question.caller, question.namespace or "default")
+
+
+def _near(question: Question, callers: list[Replica]) -> str:
+    return callers[0].workload.namespace if callers else question.namespace or "default"
+
+
+def _port(service: Service, wanted: int | None) -> ServicePort:
+    numbers = [port.number for port in service.ports]
+    if not service.ports:
+        raise UnknownNameError(f"{service.hostname} has no ports", "Give it one.")
+    if wanted is None:
+        routed = (port for port in service.ports if port.protocol != "tcp")
+        return next(routed, service.ports[0])
+    if wanted not in numbers:
+        ports = ", ".join(map(str, numbers))
+        raise UnknownNameError(f"{service.hostname} has no port {wanted}", f"Its ports: {ports}.")
+    return service.ports[numbers.index(wanted)]
+
+
+def _concerned(
+    mesh: Mesh, service: Service, rule: MetaRouter | None, callers: list[Replica]
+) -> Mesh:
+    """The part of the mesh that the request can meet: a large one is not built for one question."""
+    routes = rule.routes if rule else ()
+    hosts = {to.destination.host for route in routes for to in route.destinations}
+    return dataclasses.replace(
+        mesh,
+        services={
+            hostname: mesh.services[hostname]
+            for hostname in (service.hostname, *sorted(hosts))
+            if hostname in mesh.services
+        },
+        workloads=tuple({caller.workload.name: caller.workload for caller in callers}.values()),
+    )
+
+
+def _routed(
+    mesh: Mesh,
+    rule: MetaRouter | None,
+    traces: list[dict[str, Any]],
+    namespace: str,
+    resources: Resources,
+) -> dict[str, Any]:
+    chosen = next((trace for trace in traces if trace["matched"]), None)
+    weighted = _weighted(chosen["clusters"]) if chosen else []
+    ruled_by = f"{rule.namespace}/{rule.name}" if rule and rule.routes else None
+    return {
+        "rule": ruled_by,
+        "routes": [{key: trace[key] for key in ("name", "matched", "reasons")} for trace in traces],
+        "route": chosen["name"] if chosen else None,
+        "clusters": _clusters(mesh, weighted, namespace, resources),
+        "problem": None if chosen else f"no route of MetaRouter {ruled_by} matches",
+    }
+
+
+def _weighted(clusters: Any) -> list[tuple[str, int]]:
+    return [(str(each["name"]), int(each["weight"])) for each in clusters]
+
+
+def _clusters(
+    mesh: Mesh, weighted: list[tuple[str, int]], namespace: str, resources: Resources
+) -> list[dict[str, Any]]:
+    total = sum(weight for _, weight in weighted) or 1
+    found = []
+    for name, weight in weighted:
+        endpoints = _endpoints(name, resources)
+        found.append(
+            {
+                "name": name,
+                "weight": weight,
+                "percent": round(100 * weight / total, 2),
+                "endpoints": endpoints,
+                "problem": _problem(mesh, name, namespace, resources)
+                or (None if endpoints else "it has no endpoint"),
+            }
+        )
+    return found
+
+
+def _endpoints(cluster: str, resources: Resources) -> list[dict[str, Any]]:
+    resource = resources[messages.ENDPOINT].get(cluster)
+    if resource is None:
+        return []
+    assignment = messages.parse(messages.ENDPOINT, resource.body)
+    return [_endpoint(each) for locality in assignment.endpoints for each in locality.lb_endpoints]
+
+
+def _endpoint(of: Any) -> dict[str, Any]:
+    socket = of.endpoint.address.socket_address
+    istio = of.metadata.filter_metadata
+    words = str(istio["istio"]["workload"]).split(";") if "istio" in istio else ["", "", "", ""]
+    return {
+        "address": f"{socket.address}:{socket.port_value}",
+        "weight": of.load_balancing_weight.value,
+        "workload": f"{words[0]}.{words[1]}" if words[0] else None,
+        "version": words[3] or None,
+    }
+
+
+def _problem(mesh: Mesh, cluster: str, namespace: str, resources: Resources) -> str | None:
+    """Why nothing can be sent to a cluster whatever its endpoints, None when something can."""
+    resource = resources[messages.CLUSTER].get(cluster)
+    if resource is None:
+        return _missing(mesh, cluster, namespace)
+    metadata = messages.parse(messages.CLUSTER, resource.body).metadata.filter_metadata
+    return str(metadata["meltemi"][REFUSE]) if "meltemi" in metadata else None
+
+
+def _missing(mesh: Mesh, cluster: str, namespace: str) -> str:
+    """Which part of `outbound|PORT|SUBSET|HOST` there is not."""
+    _, port, subset, hostname = cluster.split("|", 3)
+    service = mesh.services.get(hostname)
+    if service is None:
+        return f"there is no service {hostname}"
+    if not service.visible_from(namespace):
+        return f"namespace {namespace} does not see {hostname}"
+    if all(str(each.number) != port for each in service.ports):
+        return f"{hostname} has no port {port}"
+    return f"no DestinationRule of {hostname} has a subset {subset}"
+
+
+def lines(answer: Mapping[str, Any]) -> Iterable[str]:
+    """The answer for people."""
+    callers = ", ".join(answer["from"]) or "any workload"
+    place = f"{answer['service']}:{answer['port']} ({answer['protocol']})"
+    yield f"{place}, called by {callers} in namespace {answer['namespace']}"
+    given = ", ".join(f"{name}={value}" for name, value in answer["attributes"].items())
+    yield f"attributes: {given or 'none'}"
+    yield f"rule: {'MetaRouter ' + answer['rule'] if answer['rule'] else 'none'}"
+    for route in answer["routes"]:
+        yield f"  {'takes' if route['matched'] else 'skips'} route {route['name'] or '(no name)'}"
+        yield from (f"    {reason}" for reason in route["reasons"])
+    if answer["problem"]:
+        yield f"error to the caller: {answer['problem']}"
+    for cluster in answer["clusters"]:
+        yield f"{cluster['percent']:g} % to {cluster['name']}"
+        if cluster["problem"]:
+            yield f"  error to the caller: {cluster['problem']}"
+        for endpoint in cluster["endpoints"]:
+            yield "  " + " ".join(filter(None, (endpoint["address"], endpoint["workload"])))

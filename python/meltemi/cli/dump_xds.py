@@ -1,0 +1,92 @@
+"""`meltemi dump-xds`: the resources that a node would get, from files alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from meltemi.cli.errors import Failure
+
+CLIENTS = ("sidecar", "sdk", "envoy", "grpc", "kitex")
+
+
+@click.command()
+@click.option(
+    "--config",
+    "directory",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Directory with the mesh's YAML files.",
+)
+@click.option("--node", required=True, metavar="ID", help="A node id, or POD.NAMESPACE.")
+@click.option(
+    "--client",
+    type=click.Choice(CLIENTS),
+    help="What asks (default: what the workload's mesh mode says).",
+)
+@click.option("-n", "--namespace", default="default", show_default=True, help="Where none is said.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
+def dump_xds(directory: Path, node: str, client: str | None, namespace: str, output: str) -> None:
+    """Show offline what a node would get: listeners, routes, clusters and endpoints by name.
+
+    Exit status: 0 done, 1 a document is not valid (the rest is shown) or there is no such node."""
+    from meltemi.analysis import dump
+    from meltemi.analysis.places import UnknownNameError, replica
+    from meltemi.cli.offline import offline
+    from meltemi.xds.resource import Client
+
+    found = offline(directory, namespace)
+    try:
+        place = replica(found.mesh, node, namespace)
+    except UnknownNameError as error:
+        raise Failure(str(error), error.hint) from error
+    shown = dump.resources(found.mesh, place, Client(client) if client else place.client)
+    if output == "json":
+        click.echo(json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False))
+    else:
+        click.echo(_summary(shown))
+    found.end()
+
+
+def _summary(shown: dict[str, dict[str, Any]]) -> str:
+    from meltemi.cli.table import table
+
+    rows = [
+        (section, name, _what(section, resource))
+        for section, named in shown.items()
+        for name, resource in named.items()
+    ]
+    return table(("TYPE", "NAME", "WHAT"), rows)
+
+
+def _what(section: str, resource: dict[str, Any]) -> str:
+    """What is worth knowing of a resource at a glance; `-o json` has all of it."""
+    match section:
+        case "listeners":
+            name = str(resource["filterChains"][0]["filters"][0]["name"])
+            ours = resource.get("metadata", {}).get("filterMetadata", {}).get("meltemi", {})
+            left_out = "".join(f", leaves out {reason}" for reason in ours.get("left_out", ()))
+            return f"{resource['trafficDirection'].lower()} {name.rpartition('.')[2]}{left_out}"
+        case "routes":
+            routes = resource["virtualHosts"][0]["routes"]
+            return ", ".join(route.get("name", "-") for route in routes[:5]) + (
+                f" and {len(routes) - 5} more" if len(routes) > 5 else ""
+            )
+        case "clusters":
+            return f"{resource.get('type', 'STATIC')} {resource.get('lbPolicy', 'ROUND_ROBIN')}"
+        case _:
+            addresses = [
+                _address(each["endpoint"]["address"])
+                for locality in resource.get("endpoints", ())
+                for each in locality["lbEndpoints"]
+            ]
+            return ", ".join(addresses[:5]) or "none"
+
+
+def _address(address: dict[str, Any]) -> str:
+    socket = address.get("socketAddress")
+    return f"{socket['address']}:{socket['portValue']}" if socket else address["pipe"]["path"]

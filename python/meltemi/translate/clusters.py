@@ -1,0 +1,214 @@
+"""Clusters: how each port and subset of a service is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from meltemi.model import (
+    ConnectionPool,
+    DestinationRule,
+    Endpoint,
+    LoadBalancer,
+    Resolution,
+    Service,
+    ServicePort,
+    TrafficPolicy,
+)
+from meltemi.translate import endpoints, names, rules
+from meltemi.translate.dialect import Dialect
+from meltemi.translate.structs import duration, struct
+from meltemi.xds import messages
+
+CONNECT_TIMEOUT_S: Final = 10.0
+"""Istio's default (mesh configuration, connectTimeout)."""
+
+UNLIMITED: Final = 2**32 - 1
+"""Istio lifts Envoy's own limit of 1024 connections and requests."""
+
+UPSTREAM_OPTIONS: Final = "meltemi.upstream"
+REFUSE: Final = "refuse"
+"""In the metadata `meltemi` of a cluster: why the engine answers each request with an error."""
+
+EDS_SOURCE: Final[dict[str, Any]] = {
+    "ads": {},
+    "resource_api_version": "V3",
+    "initial_fetch_timeout": {},
+}
+"""A timeout of 0, as Istio sends it: a cluster is not used before its endpoints are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Everything that one cluster and its endpoints are made from."""
+
+    name: str
+    hostname: str
+    service: tuple[str, str]
+    """Namespace and name."""
+    port: int
+    subset: str
+    rule: tuple[str, str] | None
+    """Namespace and name of the DestinationRule."""
+    policy: TrafficPolicy
+    dns: Resolution | None
+    """Set when the addresses are names that the client has to resolve."""
+    refuse: str
+    """Why nothing may be sent there, or ""."""
+
+
+def upstreams(
+    service: Service, rule: DestinationRule | None, dialect: Dialect
+) -> Iterator[tuple[Upstream, tuple[Endpoint, ...]]]:
+    """Each port with each subset, and who serves it."""
+    by_port = dict(service.endpoints)
+    for port in service.ports:
+        served_by = _served_by(service, port, by_port.get(port.number, ()))
+        for subset in rules.subsets(rule).values():
+            policy = rules.policy(rule, subset if subset.name else None, port.number)
+            members = tuple(endpoints.selected(served_by, subset.labels))
+            dns, refuse = _reach(service, policy, served_by, dialect)
+            refuse = port.unsafe or refuse
+            upstream = Upstream(
+                name=names.outbound(port.number, subset.name, service.hostname),
+                hostname=service.hostname,
+                service=(service.namespace, service.name),
+                port=port.number,
+                subset=subset.name,
+                rule=(rule.namespace, rule.name) if rule else None,
+                policy=policy,
+                dns=dns,
+                refuse=refuse,
+            )
+            yield upstream, () if refuse else members
+
+
+def _served_by(
+    service: Service, port: ServicePort, known: tuple[Endpoint, ...]
+) -> tuple[Endpoint, ...]:
+    """With resolution DNS and no endpoint, the host itself is the address (Istio, ServiceEntry)."""
+    if not known and service.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
+        return (Endpoint(address=service.hostname, port=port.target_port),)
+    return known
+
+
+def _reach(
+    service: Service, policy: TrafficPolicy, served_by: tuple[Endpoint, ...], dialect: Dialect
+) -> tuple[Resolution | None, str]:
+    if policy.unsafe:
+        return None, policy.unsafe
+    if service.resolution is Resolution.NONE:
+        return None, f"{service.hostname} has resolution NONE, which is not there yet"
+    for endpoint in served_by:
+        if endpoints.is_ip(endpoint.address):
+            continue
+        if endpoint.address.startswith(endpoints.UNIX):
+            if dialect.is_engine:
+                return None, f"{endpoint.address} is a Unix socket, which is not there yet"
+        elif dialect in (Dialect.ENGINE, Dialect.GRPC):
+            return None, f"{endpoint.address} is a name, and resolution DNS is not there yet"
+        else:
+            return service.resolution, ""
+    return None, ""
+
+
+def cluster(upstream: Upstream, members: tuple[Endpoint, ...], dialect: Dialect) -> Any:
+    """Envoy's Cluster. Addresses come by EDS on the same stream, but names (`upstream.dns`)."""
+    pool = upstream.policy.connection_pool or ConnectionPool()
+    made = messages.message("envoy.config.cluster.v3.Cluster")(
+        name=upstream.name,
+        connect_timeout=duration(pool.connect_timeout_s or CONNECT_TIMEOUT_S),
+        lb_policy=_lb_policy(upstream.policy.load_balancer, dialect),
+        metadata={"filter_metadata": _metadata(upstream, dialect)},
+    )
+    if upstream.dns is None:
+        made.type = made.EDS
+        made.eds_cluster_config.service_name = upstream.name
+        _assign(made.eds_cluster_config.eds_config, EDS_SOURCE)
+    else:
+        _resolve(made, upstream, members)
+    limit = pool.max_connections
+    if dialect is Dialect.ENVOY:
+        _assign(made.circuit_breakers, {"thresholds": [_thresholds(limit or UNLIMITED)]})
+    elif limit:
+        _assign(made.circuit_breakers, {"thresholds": [{"max_connections": {"value": limit}}]})
+    if dialect.is_engine:
+        _engine_options(made, upstream, pool)
+    return made
+
+
+def application(port: int, address: str, hostname: str) -> Any:
+    """The cluster of the application behind this sidecar, at HOST:port."""
+    own = Endpoint(address=address, port=port)
+    return messages.message("envoy.config.cluster.v3.Cluster")(
+        name=names.inbound(port),
+        type="STATIC",
+        connect_timeout=duration(CONNECT_TIMEOUT_S),
+        load_assignment=endpoints.load_assignment(names.inbound(port), [own]),
+        metadata={"filter_metadata": {"istio": struct({"services": [{"host": hostname}]})}}
+        if hostname
+        else {},
+    )
+
+
+def _resolve(made: Any, upstream: Upstream, members: tuple[Endpoint, ...]) -> None:
+    round_robin = upstream.dns is Resolution.DNS_ROUND_ROBIN and len(members) == 1
+    made.type = made.LOGICAL_DNS if round_robin else made.STRICT_DNS
+    made.load_assignment.CopyFrom(endpoints.load_assignment(upstream.name, members))
+
+
+def _lb_policy(balancer: LoadBalancer | None, dialect: Dialect) -> str:
+    """Istio's default is LEAST_REQUEST. PASSTHROUGH needs the original destination, which a
+    listener of its own does not have: it balances like the default."""
+    if dialect is Dialect.GRPC:
+        return "ROUND_ROBIN"  # its client refuses a whole answer for a policy that it lacks
+    if balancer is None or balancer is LoadBalancer.PASSTHROUGH:
+        return LoadBalancer.LEAST_REQUEST.value
+    return str(balancer.value)
+
+
+def _thresholds(max_connections: int) -> dict[str, Any]:
+    unlimited = {"value": UNLIMITED}
+    return {
+        "max_connections": {"value": max_connections},
+        "max_pending_requests": unlimited,
+        "max_requests": unlimited,
+        "max_retries": unlimited,
+        "track_remaining": True,
+    }
+
+
+def _engine_options(made: Any, upstream: Upstream, pool: ConnectionPool) -> None:
+    """What only the engine understands."""
+    if pool.idle_timeout_s:
+        options = messages.message("meltemi.v1alpha1.UpstreamOptions")(
+            idle_timeout=duration(pool.idle_timeout_s)
+        )
+        made.typed_extension_protocol_options[UPSTREAM_OPTIONS].CopyFrom(messages.pack(options))
+    if upstream.policy.unsafe:
+        tls = messages.message("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext")
+        made.transport_socket.name = "envoy.transport_sockets.tls"
+        made.transport_socket.typed_config.CopyFrom(messages.pack(tls(sni=upstream.hostname)))
+
+
+def _metadata(upstream: Upstream, dialect: Dialect) -> dict[str, Any]:
+    """As Istio writes it: the rule behind a cluster, its service and subset."""
+    namespace, name = upstream.service
+    istio: dict[str, Any] = {
+        "default_original_port": upstream.port,
+        "services": [{"host": upstream.hostname, "name": name, "namespace": namespace}],
+    }
+    if upstream.rule:
+        kind = "/apis/networking.istio.io/v1/namespaces/{}/destination-rule/{}"
+        istio["config"] = kind.format(*upstream.rule)
+    if upstream.subset:
+        istio["subset"] = upstream.subset
+    made = {"istio": struct(istio)}
+    if upstream.refuse and dialect.is_engine:
+        made["meltemi"] = struct({REFUSE: upstream.refuse})
+    return made
+
+
+def _assign(field: Any, value: dict[str, Any]) -> None:
+    field.CopyFrom(type(field)(**value))

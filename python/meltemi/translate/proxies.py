@@ -1,0 +1,97 @@
+"""What is a proxy's own: the listeners at its addresses, and the application behind it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from types import ModuleType
+
+from meltemi.model import MeshMode
+from meltemi.translate import clusters, listeners, names, thrift_proxy
+from meltemi.translate.builder import Builder, Named
+from meltemi.translate.endpoints import is_ip
+from meltemi.translate.index import Index
+from meltemi.translate.listeners import LOOPBACK, InboundPort, OutboundPort
+from meltemi.translate.views import View
+from meltemi.xds import messages
+from meltemi.xds.resource import Client, Node, Resource
+
+
+class Proxy:
+    """One node. A proxy that the mesh does not know gets what any client may know."""
+
+    def __init__(self, builder: Builder, index: Index, node: Node, shared: View) -> None:
+        place = index.place(node)
+        # What a stranger claims to be must not fill our memory: nothing of it is remembered.
+        self._builder = builder if place else Builder()
+        self._node, self._shared = node, shared
+        self._instance = place.instance if place else None
+        own = self._instance.address if self._instance else node.address
+        self._address = own if is_ip(own) else LOOPBACK
+        self._is_sidecar = place is not None and place.workload.mode is MeshMode.SIDECAR
+        self._inbound: tuple[InboundPort, ...] = ()
+        if place is not None and self._is_sidecar and self._binds:
+            self._inbound = index.inbound(place.workload)
+
+    @property
+    def _binds(self) -> bool:
+        """Whether it has sockets that applications and other proxies connect to."""
+        return self._node.client in (Client.SIDECAR, Client.ENVOY)
+
+    def listeners(self) -> Named:
+        """By name. Clients that have no use for our listeners get none."""
+        if self._node.client in (Client.GRPC, Client.KITEX):
+            return {}
+        return self._builder.memo.get(
+            ("listeners", self._node.client, self._address),
+            (self._shared.ports, self._instance, self._inbound),
+            lambda: {made.name: made for made in self._listeners()},
+        )
+
+    def clusters(self) -> Named:
+        """Those of the view, and the application's own."""
+        if self._instance is None or not self._inbound:
+            return self._shared.clusters
+        host = self._instance.host
+        return self._builder.memo.get(
+            ("clusters", self._node.client, self._address),
+            (self._shared.clusters, host, self._inbound),
+            lambda: {**self._shared.clusters, **self._applications(host)},
+        )
+
+    def _listeners(self) -> Iterator[Resource]:
+        filters: ModuleType = thrift_proxy if self._node.client is Client.ENVOY else listeners
+        for address, called in self._called():
+            yield self._listener(filters, address, called.port, called)
+        for served in self._inbound:
+            yield self._listener(filters, self._address, served.port, served)
+            if served.host_port is not None:
+                yield self._listener(filters, LOOPBACK, served.host_port, served)
+
+    def _called(self) -> Iterator[tuple[str, OutboundPort]]:
+        own = self._instance.service_addresses if self._instance else ()
+        if own or self._is_sidecar or not self._binds:
+            return listeners.called(self._shared.ports, dict(own))
+        return listeners.called_at(self._shared.ports, self._address)
+
+    def _listener(
+        self, filters: ModuleType, address: str, number: int, port: OutboundPort | InboundPort
+    ) -> Resource:
+        if isinstance(port, OutboundPort):
+            make = functools.partial(filters.outbound, port, address)
+        else:
+            make = functools.partial(filters.inbound, port, address, number)
+        name = names.listener(address, number)
+        return self._builder.resource(messages.LISTENER, name, port, make, of=filters.__name__)
+
+    def _applications(self, host: str) -> Named:
+        return {
+            names.inbound(port.port): self._builder.resource(
+                messages.CLUSTER,
+                names.inbound(port.port),
+                port,
+                functools.partial(clusters.application, port.port, host, port.service),
+                of=host,
+            )
+            for port in self._inbound
+        }

@@ -1,0 +1,86 @@
+"""Routes of a port with a codec, as Aeraki maps a MetaRouter onto Envoy's RouteConfiguration.
+
+Both MetaProtocol Proxy and the engine read it back: the headers of a match are attributes, headers
+to add are mutations (aeraki, internal/xds/utils.go)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from meltemi.model import MetaRoute, MetaRouter, StringMatch, WeightedDestination
+from meltemi.translate import names
+from meltemi.xds import messages
+
+DEFAULT_ROUTE: Final = "default"
+"""The only route where no rule says otherwise, and of an inbound listener."""
+
+VIRTUAL_HOST: Final = "dummy"
+
+
+def route_configuration(hostname: str, port: int, router: MetaRouter | None) -> Any:
+    """Named `HOST_PORT`. A MetaRouter without routes routes like none."""
+    if router is not None and router.routes:
+        routes = [_route(route, port) for route in router.routes]
+    else:
+        cluster = names.outbound(port, "", hostname)
+        routes = [{"name": DEFAULT_ROUTE, "match": {"prefix": "/"}, "route": {"cluster": cluster}}]
+    return messages.message("envoy.config.route.v3.RouteConfiguration")(
+        name=names.route(hostname, port),
+        virtual_hosts=[{"name": VIRTUAL_HOST, "domains": ["*"], "routes": routes}],
+    )
+
+
+def cluster_of(weighted: WeightedDestination, port: int) -> str:
+    """Whether or not that host or subset exists: the engine's error names it."""
+    destination = weighted.destination
+    return names.outbound(destination.port or port, destination.subset, destination.host)
+
+
+def _route(route: MetaRoute, port: int) -> dict[str, Any]:
+    match: dict[str, Any] = {"prefix": "/"}
+    if route.match:
+        match["headers"] = [_matcher(name, condition) for name, condition in route.match]
+    made: dict[str, Any] = {
+        "name": route.name,
+        "match": match,
+        "route": _action(route.destinations, port),
+    }
+    if route.request_mutation:
+        made["request_headers_to_add"] = _headers(route.request_mutation)
+    if route.response_mutation:
+        made["response_headers_to_add"] = _headers(route.response_mutation)
+    return made
+
+
+def _matcher(name: str, condition: StringMatch) -> dict[str, Any]:
+    """In the fields that MetaProtocol Proxy knows, whose Envoy is older than `string_match`."""
+    match condition.kind:
+        case "exact":
+            return {"name": name, "exact_match": condition.value}
+        case "prefix":
+            return {"name": name, "prefix_match": condition.value}
+        case "regex":
+            regex = {"google_re2": {}, "regex": condition.value}
+            return {"name": name, "safe_regex_match": regex}
+        case "present":
+            return {"name": name, "present_match": True}
+
+
+def _action(destinations: tuple[WeightedDestination, ...], port: int) -> dict[str, Any]:
+    if len(destinations) == 1:
+        return {"cluster": cluster_of(destinations[0], port)}
+    clusters = [
+        {"name": cluster_of(weighted, port), "weight": {"value": weighted.weight}}
+        for weighted in destinations
+    ]
+    total = sum(weighted.weight for weighted in destinations)
+    return {"weighted_clusters": {"clusters": clusters, "total_weight": {"value": total}}}
+
+
+def _headers(mutation: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    overwrite = "OVERWRITE_IF_EXISTS_OR_ADD"
+    return [
+        {"header": {"key": key, "value": value}, "append_action": overwrite}
+        for key, value in mutation
+    ]
