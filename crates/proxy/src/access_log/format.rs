@@ -1,0 +1,363 @@
+//! One request as a line: Envoy's words, values from the wire escaped.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use super::time;
+use crate::stats::labels::Outcome;
+
+/// What `text` stands for.
+const TEXT: &str = "[%START_TIME%] %PROTOCOL% \"%REQ(METHOD)%\" %RESPONSE_CODE% %RESPONSE_FLAGS% \
+     %RESPONSE_CODE_DETAILS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
+     %DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %UPSTREAM_HOST% \
+     \"%UPSTREAM_CLUSTER%\" \"%ROUTE_NAME%\"";
+
+/// What `json` holds: key, word.
+const JSON: [(&str, &str); 14] = [
+    ("start_time", "START_TIME"),
+    ("protocol", "PROTOCOL"),
+    ("method", "REQ(METHOD)"),
+    ("response_code", "RESPONSE_CODE"),
+    ("response_flags", "RESPONSE_FLAGS"),
+    ("response_code_details", "RESPONSE_CODE_DETAILS"),
+    ("bytes_received", "BYTES_RECEIVED"),
+    ("bytes_sent", "BYTES_SENT"),
+    ("duration", "DURATION"),
+    ("downstream_remote_address", "DOWNSTREAM_REMOTE_ADDRESS"),
+    ("downstream_local_address", "DOWNSTREAM_LOCAL_ADDRESS"),
+    ("upstream_host", "UPSTREAM_HOST"),
+    ("upstream_cluster", "UPSTREAM_CLUSTER"),
+    ("route_name", "ROUTE_NAME"),
+];
+
+/// What is known of a request that is over.
+pub(crate) struct Entry<'a> {
+    /// Microseconds since 1970.
+    pub(crate) start_us: u64,
+    pub(crate) duration_ms: u64,
+    pub(crate) protocol: &'a str,
+    pub(crate) outcome: Outcome,
+    /// Bytes of the request.
+    pub(crate) received: u64,
+    /// Bytes of the reply.
+    pub(crate) sent: u64,
+    pub(crate) downstream_remote: Option<SocketAddr>,
+    pub(crate) downstream_local: SocketAddr,
+    pub(crate) upstream: Option<SocketAddr>,
+    pub(crate) cluster: &'a str,
+    pub(crate) route: &'a str,
+    /// Attributes of the request that the format names, in the order of [`Format::attributes`].
+    pub(crate) attributes: &'a [Vec<u8>],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    StartTime,
+    Duration,
+    Protocol,
+    Code,
+    Flags,
+    Details,
+    Received,
+    Sent,
+    DownstreamRemote,
+    DownstreamLocal,
+    UpstreamHost,
+    Cluster,
+    Route,
+    /// Index into [`Format::attributes`].
+    Attribute(usize),
+    /// Known to Envoy, without a meaning here: `-`.
+    Absent,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(String),
+    Word(Word),
+}
+
+/// A compiled format.
+#[derive(Clone, Debug)]
+pub(crate) struct Format {
+    pieces: Vec<Piece>,
+    json: bool,
+    attributes: Vec<String>,
+}
+
+impl Format {
+    /// Compiles `text`, `json`, or a format of the user's own.
+    ///
+    /// # Errors
+    /// Names the word that is not known, or the `%` that is never closed.
+    pub(crate) fn parse(format: &str) -> Result<Self, String> {
+        let mut parsed = Self {
+            pieces: Vec::new(),
+            json: format == "json",
+            attributes: Vec::new(),
+        };
+        if parsed.json {
+            for (number, (key, word)) in JSON.iter().enumerate() {
+                let before = if number == 0 { "{" } else { "," };
+                parsed
+                    .pieces
+                    .push(Piece::Literal(format!("{before}\"{key}\":")));
+                let word = parsed.word(word)?;
+                parsed.pieces.push(Piece::Word(word));
+            }
+            parsed.pieces.push(Piece::Literal("}".to_owned()));
+            return Ok(parsed);
+        }
+        let mut rest = if format == "text" || format.is_empty() {
+            TEXT
+        } else {
+            format.trim_end()
+        };
+        while let Some((literal, after)) = rest.split_once('%') {
+            parsed.literal(literal);
+            if let Some(after) = after.strip_prefix('%') {
+                parsed.literal("%");
+                rest = after;
+                continue;
+            }
+            let Some((word, after)) = after.split_once('%') else {
+                return Err(format!(
+                    "the access log format has a % that is never closed: %{after}"
+                ));
+            };
+            let word = parsed.word(word)?;
+            parsed.pieces.push(Piece::Word(word));
+            rest = after;
+        }
+        parsed.literal(rest);
+        Ok(parsed)
+    }
+
+    /// Names of the attributes (lower case) that an [`Entry`] needs.
+    pub(crate) fn attributes(&self) -> &[String] {
+        &self.attributes
+    }
+
+    /// Appends the line of `entry`.
+    pub(crate) fn line(&self, entry: &Entry<'_>, into: &mut String) {
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(text) => into.push_str(text),
+                Piece::Word(word) => self.value(*word, entry, into),
+            }
+        }
+        into.push('\n');
+    }
+
+    fn literal(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.pieces.push(Piece::Literal(text.to_owned()));
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Result<Word, String> {
+        // `%START_TIME(%s)%` and `%REQ(NAME?OTHER):9%`: the part in parentheses, if any.
+        let (name, argument) = match word.split_once('(') {
+            Some((name, rest)) => (name, rest.split([')', '?']).next().unwrap_or_default()),
+            None => (word, ""),
+        };
+        Ok(match name {
+            "START_TIME" => Word::StartTime,
+            "DURATION" => Word::Duration,
+            "PROTOCOL" => Word::Protocol,
+            "RESPONSE_CODE" => Word::Code,
+            "RESPONSE_FLAGS" => Word::Flags,
+            "RESPONSE_CODE_DETAILS" => Word::Details,
+            "BYTES_RECEIVED" => Word::Received,
+            "BYTES_SENT" => Word::Sent,
+            "DOWNSTREAM_REMOTE_ADDRESS" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => {
+                Word::DownstreamRemote
+            }
+            "DOWNSTREAM_LOCAL_ADDRESS" => Word::DownstreamLocal,
+            "UPSTREAM_HOST" | "UPSTREAM_REMOTE_ADDRESS" => Word::UpstreamHost,
+            "UPSTREAM_CLUSTER" => Word::Cluster,
+            "ROUTE_NAME" => Word::Route,
+            "REQ" if !argument.is_empty() => self.attribute(argument),
+            "RESP"
+            | "UPSTREAM_LOCAL_ADDRESS"
+            | "UPSTREAM_TRANSPORT_FAILURE_REASON"
+            | "CONNECTION_TERMINATION_DETAILS"
+            | "REQUESTED_SERVER_NAME" => Word::Absent,
+            _ => {
+                return Err(format!(
+                    "the access log format has an unknown word %{word}%"
+                ));
+            }
+        })
+    }
+
+    fn attribute(&mut self, name: &str) -> Word {
+        let name = name.to_lowercase();
+        let at = self
+            .attributes
+            .iter()
+            .position(|other| *other == name)
+            .unwrap_or_else(|| {
+                self.attributes.push(name);
+                self.attributes.len() - 1
+            });
+        Word::Attribute(at)
+    }
+
+    fn value(&self, word: Word, entry: &Entry<'_>, into: &mut String) {
+        match word {
+            Word::Duration => self.number(entry.duration_ms, into),
+            Word::Received => self.number(entry.received, into),
+            Word::Sent => self.number(entry.sent, into),
+            Word::StartTime => self.quoted(into, |into| time::push_rfc3339(into, entry.start_us)),
+            Word::Protocol => self.text(entry.protocol.as_bytes(), into),
+            Word::Code => self.text(entry.outcome.code().as_bytes(), into),
+            Word::Flags => self.text(entry.outcome.flag().as_bytes(), into),
+            Word::Details => self.text(entry.outcome.details().as_bytes(), into),
+            Word::DownstreamRemote => self.address(entry.downstream_remote, into),
+            Word::DownstreamLocal => self.address(Some(entry.downstream_local), into),
+            Word::UpstreamHost => self.address(entry.upstream, into),
+            Word::Cluster => self.text(entry.cluster.as_bytes(), into),
+            Word::Route => self.text(entry.route.as_bytes(), into),
+            Word::Attribute(at) => {
+                self.text(entry.attributes.get(at).map_or(b"", |value| value), into);
+            }
+            Word::Absent => self.text(b"", into),
+        }
+    }
+
+    fn number(&self, value: u64, into: &mut String) {
+        // Writing to a String cannot fail.
+        let _ = write!(into, "{value}");
+    }
+
+    fn address(&self, address: Option<SocketAddr>, into: &mut String) {
+        match address {
+            // Writing to a String cannot fail.
+            Some(address) => self.quoted(into, |into| {
+                let _ = write!(into, "{address}");
+            }),
+            None => self.text(b"", into),
+        }
+    }
+
+    fn text(&self, value: &[u8], into: &mut String) {
+        if value.is_empty() {
+            into.push_str(if self.json { "null" } else { "-" });
+        } else if self.json {
+            self.quoted(into, |into| escape_json(value, into));
+        } else {
+            escape_text(value, into);
+        }
+    }
+
+    fn quoted(&self, into: &mut String, write: impl FnOnce(&mut String)) {
+        if self.json {
+            into.push('"');
+        }
+        write(into);
+        if self.json {
+            into.push('"');
+        }
+    }
+}
+
+/// Appends `value` so that it can end neither its line nor its quotes.
+fn escape_text(value: &[u8], into: &mut String) {
+    for chunk in value.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '"' | '\\' => into.extend(['\\', letter]),
+                _ if letter.is_control() => into.extend(letter.escape_unicode()),
+                _ => into.push(letter),
+            }
+        }
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(into, "\\x{byte:02x}");
+        }
+    }
+}
+
+fn escape_json(value: &[u8], into: &mut String) {
+    for chunk in value.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '"' | '\\' => into.extend(['\\', letter]),
+                // Writing to a String cannot fail.
+                _ if letter.is_control() => {
+                    let _ = write!(into, "\\u{:04x}", letter as u32);
+                }
+                _ => into.push(letter),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            into.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(format: &str, method: &[u8]) -> String {
+        let format = Format::parse(format).unwrap();
+        let entry = Entry {
+            start_us: 0,
+            duration_ms: 7,
+            protocol: "thrift",
+            outcome: Outcome::Local(meltemi_codec::ErrorKind::Timeout),
+            received: 40,
+            sent: 50,
+            downstream_remote: None,
+            downstream_local: "127.0.0.1:9090".parse().unwrap(),
+            upstream: None,
+            cluster: "outbound|9090|v1|a.b",
+            route: "r",
+            attributes: &[method.to_vec()],
+        };
+        let mut line = String::new();
+        format.line(&entry, &mut line);
+        line
+    }
+
+    #[test]
+    fn a_value_from_the_wire_ends_neither_its_line_nor_its_quotes() {
+        let evil = b"a\"b\n\x1b[31m\\\xff\xc2\x85";
+        let text = written("\"%REQ(METHOD)%\"", evil);
+        assert_eq!(text, "\"a\\\"b\\u{a}\\u{1b}[31m\\\\\\xff\\u{85}\"\n");
+        let json = written("json", evil);
+        assert_eq!(json.matches('\n').count(), 1);
+        assert!(
+            json.contains(r#""method":"a\"b\u000a\u001b[31m\\"#),
+            "{json}"
+        );
+    }
+
+    #[test]
+    fn text_and_json_and_own_formats_say_the_same() {
+        let own = written(
+            "%DURATION% %RESPONSE_FLAGS% 100%% %UPSTREAM_HOST% %REQ(:METHOD)%",
+            b"m",
+        );
+        assert_eq!(own, "7 UT 100% - m\n");
+        let text = written("text", b"m");
+        assert!(
+            text.starts_with("[1970-01-01T00:00:00.000Z] thrift \"m\" 1 UT timeout 40 50 7 - ")
+        );
+        let json = written("json", b"m");
+        assert!(json.contains("\"response_flags\":\"UT\"") && json.contains("\"duration\":7"));
+        assert!(json.contains("\"upstream_host\":null"));
+    }
+
+    #[test]
+    fn an_unknown_word_and_an_open_percent_sign_are_named() {
+        assert!(Format::parse("%NO_SUCH%").unwrap_err().contains("NO_SUCH"));
+        assert!(
+            Format::parse("a %DURATION")
+                .unwrap_err()
+                .contains("never closed")
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! A snapshot, compiled for the workers: names become numbers, once, off the path of requests.
+//!
+//! The numbers of a name stay the same from snapshot to snapshot, so what a worker keeps by number
+//! (counters, balancer state, pools) lives through swaps that do not concern it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use meltemi_codec::Protocol;
+use meltemi_resources::{Cluster, Listener, NetworkFilter, RouteSource, Snapshot};
+use meltemi_routing::RouteTable;
+
+/// Numbers for names, never given twice.
+#[derive(Default)]
+pub(crate) struct Names {
+    numbers: HashMap<Arc<str>, u32>,
+    names: Vec<Arc<str>>,
+}
+
+impl Names {
+    pub(crate) fn number(&mut self, name: &Arc<str>) -> u32 {
+        if let Some(&number) = self.numbers.get(name) {
+            return number;
+        }
+        let number = self.names.len() as u32;
+        self.names.push(Arc::clone(name));
+        self.numbers.insert(Arc::clone(name), number);
+        number
+    }
+}
+
+/// A route table with its clusters as numbers.
+pub(crate) struct CompiledTable {
+    pub(crate) table: Arc<RouteTable>,
+    /// By route: its clusters, in the order of their weights.
+    pub(crate) clusters: Vec<Box<[u32]>>,
+}
+
+/// What a listener does with its connections.
+#[derive(Clone)]
+pub(crate) enum Service {
+    /// Requests are decoded; no table while the route configuration has not come.
+    Requests {
+        protocol: Arc<dyn Protocol>,
+        table: Option<Arc<CompiledTable>>,
+    },
+    /// Bytes are forwarded to this cluster.
+    Tcp { cluster: u32 },
+}
+
+#[derive(Clone)]
+pub(crate) struct CompiledListener {
+    pub(crate) number: u32,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) service: Service,
+}
+
+/// Everything in force, by number.
+#[derive(Default)]
+pub(crate) struct Tables {
+    pub(crate) version: u64,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) listeners: Vec<CompiledListener>,
+    /// By cluster number; None: a name that a route uses and nothing defines.
+    pub(crate) clusters: Vec<Option<Arc<Cluster>>>,
+    pub(crate) cluster_names: Vec<Arc<str>>,
+}
+
+/// Makes [`Tables`], remembering what it compiled before.
+pub(crate) struct Compiler {
+    protocols: HashMap<String, Arc<dyn Protocol>>,
+    listeners: Names,
+    clusters: Names,
+    compiled: HashMap<usize, Arc<CompiledTable>>,
+    /// What a worker may still use: kept here so that nothing large is ever dropped by a worker.
+    retired_tables: Vec<Arc<CompiledTable>>,
+    retired: Vec<Arc<Tables>>,
+    version: u64,
+}
+
+/// A listener that cannot be served, and why.
+pub(crate) type Refused = (Arc<str>, String);
+
+impl Compiler {
+    pub(crate) fn new(protocols: HashMap<String, Arc<dyn Protocol>>) -> Self {
+        Self {
+            protocols,
+            listeners: Names::default(),
+            clusters: Names::default(),
+            compiled: HashMap::new(),
+            retired_tables: Vec::new(),
+            retired: Vec::new(),
+            version: 0,
+        }
+    }
+
+    /// Compiles `snapshot`; listeners without a codec are left out and named.
+    pub(crate) fn compile(&mut self, snapshot: Arc<Snapshot>) -> (Arc<Tables>, Vec<Refused>) {
+        self.version += 1;
+        let before = std::mem::take(&mut self.compiled);
+        let mut refused = Vec::new();
+        let mut listeners = Vec::with_capacity(snapshot.listeners.len());
+        for listener in snapshot.listeners.values() {
+            match self.service(&snapshot, listener, &before) {
+                Ok(service) => listeners.push(CompiledListener {
+                    number: self.listeners.number(&listener.name),
+                    listener: Arc::clone(listener),
+                    service,
+                }),
+                Err(reason) => refused.push((Arc::clone(&listener.name), reason)),
+            }
+        }
+        let gone = before
+            .into_iter()
+            .filter(|(key, _)| !self.compiled.contains_key(key));
+        self.retired_tables.extend(gone.map(|(_, table)| table));
+        for name in snapshot.clusters.keys() {
+            self.clusters.number(name);
+        }
+        let mut clusters = vec![None; self.clusters.names.len()];
+        for (name, cluster) in &snapshot.clusters {
+            clusters[self.clusters.number(name) as usize] = Some(Arc::clone(cluster));
+        }
+        let cluster_names = self.clusters.names.clone();
+        let version = self.version;
+        let tables = Tables {
+            version,
+            snapshot,
+            listeners,
+            clusters,
+            cluster_names,
+        };
+        (Arc::new(tables), refused)
+    }
+
+    /// Takes over what workers used before, and drops what they no longer use.
+    pub(crate) fn retire(&mut self, old: Arc<Tables>) {
+        self.retired.push(old);
+        self.retired.retain(|tables| Arc::strong_count(tables) > 1);
+        self.retired_tables
+            .retain(|table| Arc::strong_count(table) > 1);
+    }
+
+    fn service(
+        &mut self,
+        snapshot: &Snapshot,
+        listener: &Listener,
+        before: &HashMap<usize, Arc<CompiledTable>>,
+    ) -> Result<Service, String> {
+        match &listener.filter {
+            NetworkFilter::TcpProxy { cluster, .. } => Ok(Service::Tcp {
+                cluster: self.clusters.number(cluster),
+            }),
+            NetworkFilter::MetaProtocol(filter) => {
+                let protocol = self
+                    .protocols
+                    .get(&*filter.codec)
+                    .or_else(|| self.protocols.get(&*filter.protocol))
+                    .map(Arc::clone)
+                    .ok_or_else(|| {
+                        format!(
+                            "no codec {:?} for protocol {:?}",
+                            filter.codec, filter.protocol
+                        )
+                    })?;
+                let table = match &filter.routes {
+                    RouteSource::Inline(table) => Some(table),
+                    RouteSource::Rds(name) => snapshot.routes.get(name),
+                };
+                let table = table.map(|table| self.table(table, before));
+                Ok(Service::Requests { protocol, table })
+            }
+        }
+    }
+
+    fn table(
+        &mut self,
+        table: &Arc<RouteTable>,
+        before: &HashMap<usize, Arc<CompiledTable>>,
+    ) -> Arc<CompiledTable> {
+        // The compiled table holds the route table, so its address cannot come back meanwhile.
+        let key = Arc::as_ptr(table) as usize;
+        if let Some(known) = self.compiled.get(&key).or_else(|| before.get(&key)) {
+            let known = Arc::clone(known);
+            self.compiled.insert(key, Arc::clone(&known));
+            return known;
+        }
+        let numbers = |route: &meltemi_routing::Route| {
+            route
+                .clusters
+                .names()
+                .iter()
+                .map(|name| self.clusters.number(name))
+                .collect()
+        };
+        let clusters = table.routes().iter().map(numbers).collect();
+        let compiled = Arc::new(CompiledTable {
+            table: Arc::clone(table),
+            clusters,
+        });
+        self.compiled.insert(key, Arc::clone(&compiled));
+        compiled
+    }
+}

@@ -1,0 +1,153 @@
+//! A listener as one worker sees it: its tables, and what the worker keeps for them.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use meltemi_codec::{Direction as Way, Format, Frame, Limits, Protocol};
+use meltemi_resources::{Direction, Listener, MetaProtocol, NetworkFilter};
+use meltemi_routing::{Attributes, WeightedChoice};
+
+use crate::filter::Filter;
+use crate::tables::{CompiledTable, Service};
+
+pub(crate) struct View {
+    pub(crate) number: u32,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) service: Service,
+    /// By route.
+    choices: RefCell<Vec<WeightedChoice>>,
+    pub(crate) filters: RefCell<Vec<Box<dyn Filter>>>,
+    pub(crate) has_filters: bool,
+    pub(crate) any_order: bool,
+}
+
+impl View {
+    pub(crate) fn new(
+        number: u32,
+        listener: &Arc<Listener>,
+        service: &Service,
+        filters: Vec<Box<dyn Filter>>,
+        seed: u64,
+        before: Option<&Self>,
+    ) -> Self {
+        let any_order = match &listener.filter {
+            NetworkFilter::MetaProtocol(filter) => filter.replies_in_any_order,
+            NetworkFilter::TcpProxy { .. } => false,
+        };
+        let codec = match service {
+            Service::Requests { protocol, .. } => protocol.replies_in_any_order(),
+            Service::Tcp { .. } => false,
+        };
+        Self {
+            number,
+            listener: Arc::clone(listener),
+            service: service.clone(),
+            choices: RefCell::new(choices(service, seed, before)),
+            has_filters: !filters.is_empty(),
+            filters: RefCell::new(filters),
+            any_order: any_order || codec,
+        }
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        self.listener.direction
+    }
+
+    pub(crate) fn filter(&self) -> Option<&MetaProtocol> {
+        match &self.listener.filter {
+            NetworkFilter::MetaProtocol(filter) => Some(filter),
+            NetworkFilter::TcpProxy { .. } => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn protocol(&self) -> Option<&Arc<dyn Protocol>> {
+        match &self.service {
+            Service::Requests { protocol, .. } => Some(protocol),
+            Service::Tcp { .. } => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn table(&self) -> Option<&Arc<CompiledTable>> {
+        match &self.service {
+            Service::Requests { table, .. } => table.as_ref(),
+            Service::Tcp { .. } => None,
+        }
+    }
+
+    /// The next cluster of a route, by number.
+    #[inline]
+    pub(crate) fn choose(&self, table: &CompiledTable, route: usize) -> u32 {
+        let clusters = &table.table.routes()[route].clusters;
+        let at = self.choices.borrow_mut()[route].pick(clusters);
+        table.clusters[route][at]
+    }
+
+    pub(crate) fn same(&self, listener: &Arc<Listener>, service: &Service) -> bool {
+        if !Arc::ptr_eq(&self.listener, listener) {
+            return false;
+        }
+        match (&self.service, service) {
+            (Service::Tcp { cluster: a }, Service::Tcp { cluster: b }) => a == b,
+            (Service::Requests { table: a, .. }, Service::Requests { table: b, .. }) => {
+                match (a, b) {
+                    (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                    (None, None) => true,
+                    _ => false,
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// A decoder of requests.
+    pub(crate) fn decoder(&self, limits: Limits) -> Option<Box<dyn meltemi_codec::Decoder>> {
+        Some(
+            self.protocol()?
+                .decoder(Way::Request, Format::DETECT, limits),
+        )
+    }
+}
+
+/// A route that kept its name and place goes on where its weights were: tables that are swapped many
+/// times a second must not start each time with the same cluster.
+fn choices(service: &Service, seed: u64, before: Option<&View>) -> Vec<WeightedChoice> {
+    let Service::Requests {
+        table: Some(table), ..
+    } = service
+    else {
+        return Vec::new();
+    };
+    let old = before.map(|view| view.choices.borrow());
+    let old_table = before.and_then(View::table);
+    let choice = |(ordinal, route): (usize, &meltemi_routing::Route)| {
+        let known = old_table
+            .and_then(|table| table.table.routes().get(ordinal))
+            .filter(|other| other.name == route.name)
+            .and_then(|_| old.as_ref()?.get(ordinal).copied());
+        known.unwrap_or_else(|| {
+            WeightedChoice::new(seed ^ (ordinal as u64).wrapping_mul(0x2545_F491_4F6C_DD1D))
+        })
+    };
+    table
+        .table
+        .routes()
+        .iter()
+        .enumerate()
+        .map(choice)
+        .collect()
+}
+
+/// What routing sees of a request.
+pub(crate) struct Head<'a> {
+    pub(crate) protocol: &'a dyn Protocol,
+    pub(crate) frame: &'a Frame,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Attributes for Head<'_> {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.protocol.attribute(self.frame, self.bytes, name)
+    }
+}

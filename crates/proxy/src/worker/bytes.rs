@@ -1,0 +1,311 @@
+//! Bytes from a socket to frames.
+
+use std::io;
+
+use meltemi_codec::DecodeError;
+
+use super::{UPSTREAM, Worker};
+use crate::connection::{Body, LARGE, Role};
+use crate::logging;
+use crate::poller::Event;
+use crate::slots::Id;
+
+impl Worker {
+    /// epoll says that something happened.
+    pub(super) fn happened(&mut self, event: &Event) {
+        let id = Id::from_token(event.token & !UPSTREAM);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if !connection.connected {
+            return self.connecting(id, event);
+        }
+        if event.writable {
+            self.flush(id);
+        }
+        if !(event.readable || event.hung_up || event.error) {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if connection.wants().read {
+            self.readable(id);
+        } else if event.error {
+            self.lost(id, "the connection was reset");
+        } else if event.hung_up {
+            // Reported again and again whatever we ask for, so epoll must not know the connection
+            // until it is read again.
+            connection.armed = None;
+            let _ = self.poller.delete(connection.stream.socket());
+        }
+    }
+
+    /// Reads once and serves what came.
+    pub(super) fn readable(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let received = connection.stream.receive(&mut scratch);
+        if !connection.stream.is_plain() {
+            connection.transport_pending = !connection.stream.flush().unwrap_or(true);
+            if connection.stream.has_more() && !connection.queued {
+                connection.queued = true;
+                self.resumed.push(id);
+            }
+            self.rearm(id);
+        }
+        match received {
+            Ok(0) => self.peer_ended(id),
+            Ok(count) => self.received(id, &scratch[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => self.lost(id, &error.to_string()),
+        }
+        self.scratch = scratch;
+    }
+
+    pub(super) fn received(&mut self, id: Id, bytes: &[u8]) {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.touched = now;
+        if connection.lingering {
+            return;
+        }
+        match &connection.role {
+            Role::Tunnel(_) => return self.tunnel_bytes(id, bytes),
+            Role::Downstream(down) => {
+                let port = self
+                    .ports
+                    .get_mut(down.listener as usize)
+                    .and_then(Option::as_mut);
+                if let Some(port) = port {
+                    port.counters.downstream_cx_rx_bytes_total += bytes.len() as u64;
+                }
+            }
+            Role::Upstream(up) => {
+                let counters = &mut self.clusters[up.cluster as usize].counters;
+                counters.upstream_cx_rx_bytes_total += bytes.len() as u64;
+                if up.key.exclusive && up.live() == 0 {
+                    return self.upstream_broken(id, "sent what nobody asked for");
+                }
+            }
+        }
+        if connection.stash.is_empty() {
+            let used = self.decode(id, bytes);
+            if used < bytes.len() {
+                self.stash(id, &bytes[used..]);
+            }
+            return;
+        }
+        connection.stash.extend_from_slice(bytes);
+        self.decode_stash(id);
+    }
+
+    /// Keeps bytes of a frame that is not complete.
+    fn stash(&mut self, id: Id, bytes: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            self.buffers.ready(&mut connection.stash);
+            connection.stash.extend_from_slice(bytes);
+            self.account(id);
+        }
+    }
+
+    /// Decodes what is kept, as far as it goes.
+    pub(super) fn decode_stash(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let mut stash = std::mem::take(&mut connection.stash);
+        let used = self.decode(id, &stash);
+        stash.drain(..used.min(stash.len()));
+        if stash.is_empty() {
+            self.buffers.give(&mut stash);
+        }
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.stash = stash;
+            self.account(id);
+        }
+    }
+
+    /// Serves all frames of `bytes`; returns how many bytes of them are done with.
+    fn decode(&mut self, id: Id, bytes: &[u8]) -> usize {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return bytes.len();
+        };
+        let Some(mut decoder) = connection.decoder.take() else {
+            return bytes.len();
+        };
+        let mut at = 0;
+        let error = loop {
+            let Some(connection) = self.connections.get_mut(id) else {
+                return bytes.len();
+            };
+            let rest = &bytes[at..];
+            if connection.body != Body::None {
+                at += self.body_bytes(id, rest);
+                if at == bytes.len() {
+                    break None;
+                }
+                continue;
+            }
+            if rest.is_empty() || connection.pause != 0 || connection.read_closed {
+                break None;
+            }
+            let frame = match connection.pending.take() {
+                Some(frame) => *frame,
+                None => match decoder.decode(rest) {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                },
+            };
+            if frame.len > rest.len() && (frame.len <= LARGE || !cuts_through(connection)) {
+                connection.pending = Some(Box::new(frame));
+                break None;
+            }
+            let there = frame.len.min(rest.len());
+            if there < frame.len {
+                connection.body = Body::Skip {
+                    left: frame.len - there,
+                };
+            }
+            match connection.role {
+                Role::Downstream(_) => self.request_frame(id, &frame, &rest[..there]),
+                Role::Upstream(_) => self.reply_frame(id, &frame, &rest[..there]),
+                Role::Tunnel(_) => {}
+            }
+            at += there;
+        };
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.decoder = Some(decoder);
+        }
+        if let Some(error) = error {
+            self.undecodable(id, &error);
+            return bytes.len();
+        }
+        at
+    }
+
+    /// Passes on bytes of a frame whose head was seen; returns how many.
+    fn body_bytes(&mut self, id: Id, bytes: &[u8]) -> usize {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return bytes.len();
+        };
+        let downstream = matches!(connection.role, Role::Downstream(_));
+        match &mut connection.body {
+            Body::None => 0,
+            Body::Skip { left } => {
+                let count = bytes.len().min(*left);
+                *left -= count;
+                if *left == 0 {
+                    connection.body = Body::None;
+                }
+                count
+            }
+            Body::Of { left, request } => {
+                let count = bytes.len().min(*left);
+                *left -= count;
+                let (last, request) = (*left == 0, *request);
+                if last {
+                    connection.body = Body::None;
+                }
+                if downstream {
+                    self.upload(request, &bytes[..count], last);
+                } else {
+                    self.download(id, request, &bytes[..count], last);
+                }
+                count
+            }
+        }
+    }
+
+    /// The peer sent bytes that are not the protocol.
+    pub(super) fn undecodable(&mut self, id: Id, error: &DecodeError) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        match &connection.role {
+            Role::Downstream(down) => {
+                let (remote, listener) = (down.remote, down.listener);
+                if let Some(port) = self.port(listener) {
+                    port.requests.request_decoding_error += 1;
+                }
+                if self.may_log() {
+                    logging::info!("{remote} sent no request: {error}; its connection is closed");
+                }
+                self.stop_reading(id);
+            }
+            Role::Upstream(up) => {
+                let (address, number) = (up.address, up.cluster as usize);
+                self.clusters[number].counters.upstream_cx_protocol_error += 1;
+                if self.may_log() {
+                    logging::info!("{address} sent no reply: {error}; its connection is closed");
+                }
+                self.upstream_broken(id, &format!("sent no reply: {error}"));
+            }
+            Role::Tunnel(_) => {}
+        }
+    }
+
+    /// No more frames are read from a downstream; what came before is answered, then it is closed.
+    pub(super) fn stop_reading(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.read_closed = true;
+        connection.pending = None;
+        self.buffers.give(&mut connection.stash);
+        self.account(id);
+        self.close_if_done(id);
+    }
+
+    /// The peer's FIN.
+    fn peer_ended(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.peer_ended = true;
+        let body = connection.body;
+        match &connection.role {
+            Role::Tunnel(_) => self.tunnel_ended(id),
+            Role::Upstream(_) => self.upstream_ended(id),
+            Role::Downstream(_) if connection.lingering => self.close_downstream(id),
+            Role::Downstream(_) => {
+                // A request that will never be complete cannot be served.
+                if let Body::Of { request, .. } = body {
+                    connection.body = Body::None;
+                    self.upload_cut(request);
+                }
+                self.stop_reading(id);
+            }
+        }
+    }
+
+    /// The connection broke.
+    pub(super) fn lost(&mut self, id: Id, reason: &str) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        match &connection.role {
+            Role::Downstream(down) => {
+                logging::debug!("{} is gone: {reason}", down.remote);
+                self.close_downstream(id);
+            }
+            Role::Upstream(_) => self.upstream_lost(id, reason),
+            Role::Tunnel(_) => self.close_tunnel(id),
+        }
+    }
+}
+
+/// Whether large frames of this connection are passed on as they come: not where ids are written
+/// into them, which takes the whole frame.
+fn cuts_through(connection: &crate::connection::Connection) -> bool {
+    match &connection.role {
+        Role::Upstream(up) => up.key.exclusive,
+        _ => true,
+    }
+}

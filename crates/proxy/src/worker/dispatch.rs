@@ -1,0 +1,376 @@
+//! From a cluster to bytes on an upstream connection: pick, connect, forward.
+
+use std::sync::Arc;
+
+use meltemi_codec::{Correlation, Edit, ErrorKind, Frame, Ids, Protocol};
+use meltemi_routing::Route;
+
+use super::Worker;
+use crate::connection::{LARGE, PoolKey, pause};
+use crate::request::Stage;
+use crate::slots::Id;
+use crate::view::View;
+
+/// What there is to send a request on.
+pub(super) enum Way {
+    /// This connection.
+    Ready(Id),
+    /// This one, once it is connected.
+    Connecting(Id),
+    /// As many connections as are allowed, all in use.
+    Full,
+    /// The system gave no connection.
+    Failed(String),
+}
+
+/// Attributes set on one message, without memory of its own for a usual number of them.
+const SET: usize = 16;
+
+impl Worker {
+    /// Sends a request to an endpoint of its cluster that it was not tried at.
+    pub(super) fn attempt(&mut self, id: Id, frame: &Frame, bytes: &[u8]) {
+        let mut failure = String::new();
+        loop {
+            let Some(request) = self.requests.get(id) else {
+                return;
+            };
+            let (number, tried, stream) = (request.cluster, request.tried, request.stream);
+            let Some(view) = request.view.clone() else {
+                return;
+            };
+            let Some(protocol) = view.protocol() else {
+                return;
+            };
+            let entry = &mut self.clusters[number as usize];
+            let Some(cluster) = &entry.cluster else {
+                let message = format!("unknown cluster '{}'", entry.name);
+                return self.fail(id, ErrorKind::ClusterNotFound, &message);
+            };
+            if let Some(reason) = &cluster.refuse {
+                let message = format!("cluster '{}' cannot be used: {reason}", entry.name);
+                return self.fail(id, ErrorKind::Unsupported, &message);
+            }
+            let wanted = cluster
+                .max_in_flight
+                .unwrap_or(protocol.default_max_in_flight());
+            let Some((index, endpoint)) = entry.pick(&mut self.rng, tried.all()) else {
+                return self.nobody_left(id, &failure);
+            };
+            let by_order = protocol.correlation() == Correlation::Order;
+            let shares = wanted > 1
+                && !stream
+                && bytes.len() == frame.len
+                && frame.len <= LARGE
+                && (by_order || frame.rewritable);
+            let key = PoolKey {
+                protocol: Arc::as_ptr(protocol).cast::<()>() as usize,
+                format: frame.format,
+                exclusive: !shares,
+            };
+            let capacity = if shares { wanted } else { 1 };
+            match self.way(number, endpoint, key, capacity, protocol) {
+                Way::Ready(connection) => return self.forward(id, &view, connection, frame, bytes),
+                Way::Connecting(connection) => return self.wait(id, connection, frame, bytes),
+                Way::Full => return self.wait_for_any(id, frame, bytes),
+                Way::Failed(reason) => {
+                    failure = self.not_reached(id, endpoint, Some(index), &reason);
+                }
+            }
+        }
+    }
+
+    /// Notes that an endpoint could not be reached; says it in a sentence.
+    pub(super) fn not_reached(
+        &mut self,
+        id: Id,
+        endpoint: Id,
+        index: Option<usize>,
+        reason: &str,
+    ) -> String {
+        let Some(entry) = self.endpoints.get_mut(endpoint) else {
+            return reason.to_owned();
+        };
+        entry.errors += 1;
+        entry.total += 1;
+        let message = format!("{}: {reason}", entry.address);
+        let index = index.or(entry.index);
+        if let (Some(request), Some(index)) = (self.requests.get_mut(id), index) {
+            request.tried.push(index);
+            request.endpoint = endpoint;
+        }
+        message
+    }
+
+    fn nobody_left(&mut self, id: Id, failure: &str) {
+        let Some(request) = self.requests.get(id) else {
+            return;
+        };
+        let tried = request.tried.count();
+        let entry = &mut self.clusters[request.cluster as usize];
+        if tried == 0 {
+            entry.counters.upstream_rq_none_healthy += 1;
+            let message = format!("no healthy upstream for '{}'", entry.name);
+            return self.fail(id, ErrorKind::NoHealthyUpstream, &message);
+        }
+        let message = format!(
+            "no endpoint of '{}' could be reached, {tried} tried, the last one {failure}",
+            entry.name
+        );
+        self.fail(id, ErrorKind::UpstreamConnectFailure, &message);
+    }
+
+    /// A connection to `endpoint` that takes a request.
+    fn way(
+        &mut self,
+        number: u32,
+        endpoint: Id,
+        key: PoolKey,
+        capacity: u32,
+        protocol: &Arc<dyn Protocol>,
+    ) -> Way {
+        let Some(entry) = self.endpoints.get_mut(endpoint) else {
+            return Way::Full;
+        };
+        let pool = entry.pool(key);
+        while let Some(&last) = pool.ready.last() {
+            let Some(connection) = self.connections.get_mut(last) else {
+                pool.ready.pop();
+                continue;
+            };
+            let connected = connection.connected;
+            let Some(up) = connection.upstream() else {
+                return Way::Full;
+            };
+            if up.live() + 1 >= up.capacity {
+                up.ready = false;
+                pool.ready.pop();
+            }
+            return if connected {
+                Way::Ready(last)
+            } else {
+                Way::Connecting(last)
+            };
+        }
+        let entry = &self.clusters[number as usize];
+        let max = entry
+            .cluster
+            .as_ref()
+            .and_then(|cluster| cluster.max_connections);
+        if max.is_some_and(|max| entry.connections >= max) && !self.make_room(number, key) {
+            return Way::Full;
+        }
+        match self.connect(number, endpoint, key, capacity, protocol) {
+            Ok(connection) => Way::Connecting(connection),
+            Err(error) => Way::Failed(error.to_string()),
+        }
+    }
+
+    /// Closes an idle connection of a cluster that may have no more of them; false when none is idle,
+    /// or one is that the request could take at another endpoint.
+    fn make_room(&mut self, number: u32, key: PoolKey) -> bool {
+        let endpoints = self.clusters[number as usize].endpoints.clone();
+        let mut other = None;
+        for endpoint in endpoints {
+            let Some(entry) = self.endpoints.get(endpoint) else {
+                continue;
+            };
+            for pool in &entry.pools {
+                let idle = |id: &&Id| {
+                    let role = self
+                        .connections
+                        .get(**id)
+                        .map(|connection| &connection.role);
+                    matches!(role, Some(crate::connection::Role::Upstream(up)) if up.live() == 0)
+                };
+                if let Some(connection) = pool.ready.iter().find(idle) {
+                    other = Some(*connection);
+                    if pool.key != key {
+                        break;
+                    }
+                }
+            }
+        }
+        match other {
+            Some(connection) => {
+                self.close_upstream(connection);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn wait(&mut self, id: Id, connection: Id, frame: &Frame, bytes: &[u8]) {
+        self.keep(id, frame, bytes, usize::MAX, Stage::Queued);
+        if let Some(request) = self.requests.get_mut(id) {
+            request.upstream = connection;
+        }
+        let up = self
+            .connections
+            .get_mut(connection)
+            .and_then(|entry| entry.upstream());
+        if let Some(up) = up {
+            up.waiting.push(id);
+        }
+    }
+
+    fn wait_for_any(&mut self, id: Id, frame: &Frame, bytes: &[u8]) {
+        let Some(request) = self.requests.get(id) else {
+            return;
+        };
+        let number = request.cluster as usize;
+        let entry = &mut self.clusters[number];
+        entry.counters.upstream_cx_overflow += 1;
+        if entry.waiting.len() >= self.shared.config.limits.max_waiting_requests {
+            entry.counters.upstream_rq_pending_overflow += 1;
+            let message = format!(
+                "too many requests wait for a connection of '{}'",
+                entry.name
+            );
+            return self.fail(id, ErrorKind::Overflow, &message);
+        }
+        entry.waiting.push_back(id);
+        self.keep(id, frame, bytes, usize::MAX, Stage::Queued);
+    }
+
+    /// Writes a request to a connection that takes it.
+    pub(super) fn forward(
+        &mut self,
+        id: Id,
+        view: &View,
+        connection_id: Id,
+        frame: &Frame,
+        bytes: &[u8],
+    ) {
+        let (Some(request), Some(protocol)) = (self.requests.get_mut(id), view.protocol()) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(connection_id) else {
+            return;
+        };
+        let sent_at = connection.sent_total + connection.waiting() as u64;
+        let Some(up) = connection.upstream() else {
+            return;
+        };
+        let (exclusive, endpoint) = (up.key.exclusive, up.endpoint);
+        let mut ids = None;
+        if exclusive {
+            up.request = id;
+        } else if protocol.correlation() == Correlation::Order {
+            if !request.oneway {
+                up.order.push_back(id);
+            }
+        } else {
+            let Some(wire) = up.flight.insert(id) else {
+                return self.fail(id, ErrorKind::Overflow, &"the protocol has no more ids");
+            };
+            request.wire = wire;
+            ids = Some(Ids {
+                message: wire,
+                header: wire,
+            });
+            if request.oneway {
+                // Nothing comes back; a reply that comes all the same names nothing.
+                up.flight.remove(wire);
+            }
+        }
+        request.stage = Stage::Sent;
+        request.upstream = connection_id;
+        request.endpoint = endpoint;
+        request.attempts += 1;
+        request.sent_at = sent_at;
+        let (oneway, uploading, downstream) =
+            (request.oneway, request.uploading, request.downstream);
+        let route = mutation(view, request.route);
+        let edits = route.is_some_and(|route| !route.request_mutation.is_empty())
+            && frame.rewritable
+            && bytes.len() == frame.len
+            && protocol.can_edit_attributes(frame.format);
+        let mut full = false;
+        if ids.is_some() || edits {
+            self.buffers.ready(&mut connection.out);
+            let set = route
+                .filter(|_| edits)
+                .map(|route| &*route.request_mutation);
+            encode(
+                &**protocol,
+                frame,
+                bytes,
+                ids,
+                set.unwrap_or(&[]),
+                &mut connection.out,
+            );
+            self.mark(connection_id);
+        } else {
+            full = self.append(connection_id, bytes);
+        }
+        if let (Some(request), Some(connection)) = (
+            self.requests.get_mut(id),
+            self.connections.get(connection_id),
+        ) {
+            let end = connection.sent_total + connection.waiting() as u64;
+            request.sent_len = (end - sent_at) as usize;
+        }
+        self.count_started(id, endpoint);
+        if full && uploading {
+            self.pause(downstream, pause::PEER);
+        }
+        if oneway && !uploading {
+            self.oneway_sent(id);
+        }
+    }
+
+    fn count_started(&mut self, id: Id, endpoint: Id) {
+        let Some(request) = self.requests.get(id) else {
+            return;
+        };
+        let cluster = &mut self.clusters[request.cluster as usize];
+        cluster.counters.upstream_rq_total += 1;
+        cluster.counters.upstream_rq_active += 1;
+        if let Some(entry) = self.endpoints.get_mut(endpoint) {
+            entry.active += 1;
+            entry.total += 1;
+            if let Some(index) = entry.index {
+                cluster.balancer.started(index);
+            }
+        }
+    }
+}
+
+fn mutation(view: &View, route: u32) -> Option<&Route> {
+    view.table()?.table.routes().get(route as usize)
+}
+
+/// Appends a frame with other ids and attributes.
+pub(super) fn encode(
+    protocol: &dyn Protocol,
+    frame: &Frame,
+    bytes: &[u8],
+    ids: Option<Ids>,
+    set: &[(Arc<str>, Arc<str>)],
+    out: &mut Vec<u8>,
+) {
+    let mut few = [("", ""); SET];
+    let many: Vec<(&str, &str)>;
+    let pairs: &[(&str, &str)] = if set.len() <= SET {
+        for (pair, (name, value)) in few.iter_mut().zip(set) {
+            *pair = (name, value);
+        }
+        &few[..set.len()]
+    } else {
+        many = set
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        &many
+    };
+    protocol.encode(
+        frame,
+        bytes,
+        &Edit {
+            ids,
+            set: pairs,
+            remove: &[],
+        },
+        out,
+    );
+}

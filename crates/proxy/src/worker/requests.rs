@@ -1,0 +1,420 @@
+//! A request from its head to its cluster: limits, filters, route.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use meltemi_codec::{ErrorKind, Frame, Kind};
+
+use super::Worker;
+use crate::connection::{Body, HIGH, pause};
+use crate::filter::{RequestView, Verdict};
+use crate::request::{Kept, NONE, Stage};
+use crate::slots::Id;
+use crate::view::{Head, View};
+
+/// All filters have been asked.
+const NO_MORE_FILTERS: usize = usize::MAX;
+
+impl Worker {
+    /// A frame came from a downstream; `bytes` is what is there of it.
+    pub(super) fn request_frame(&mut self, id: Id, frame: &Frame, bytes: &[u8]) {
+        match frame.kind {
+            Kind::Request | Kind::Oneway | Kind::StreamOpen => self.open(id, frame, bytes),
+            Kind::StreamData | Kind::StreamClose => self.stream_from_caller(id, frame, bytes),
+            Kind::Heartbeat => self.answer_heartbeat(id, frame, bytes),
+            Kind::HeartbeatReply => {}
+            Kind::Response => {
+                let error = meltemi_codec::DecodeError::Invalid {
+                    at: 0,
+                    reason: "a reply where only requests can be",
+                };
+                self.not_a_request(id, &error);
+            }
+        }
+    }
+
+    fn open(&mut self, id: Id, frame: &Frame, bytes: &[u8]) {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let Some(down) = connection.downstream() else {
+            return;
+        };
+        let listener = down.listener;
+        let Some(port) = self
+            .ports
+            .get_mut(listener as usize)
+            .and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let view = Rc::clone(&port.view);
+        if !view
+            .protocol()
+            .is_some_and(|protocol| Arc::ptr_eq(protocol, &down.protocol))
+        {
+            // The listener speaks something else by now; its clients connect again.
+            return self.stop_reading(id);
+        }
+        let protocol = &down.protocol;
+        let oneway = frame.kind == Kind::Oneway;
+        port.requests.request += 1;
+        if oneway {
+            port.requests.request_oneway += 1;
+        } else if frame.kind == Kind::StreamOpen {
+            port.requests.request_stream += 1;
+        } else {
+            port.requests.request_twoway += 1;
+        }
+        let request_id = self.requests.open(Rc::clone(&view), now);
+        let Some(request) = self.requests.get_mut(request_id) else {
+            return;
+        };
+        protocol.reply_to(frame, bytes, &mut request.reply_to);
+        request.downstream = id;
+        request.received = frame.len as u64;
+        request.oneway = oneway;
+        request.stream = frame.kind == Kind::StreamOpen;
+        if let Some((_, format)) = &self.shared.access_log {
+            capture(
+                format.attributes(),
+                &mut request.captured,
+                &Head {
+                    protocol: &**protocol,
+                    frame,
+                    bytes,
+                },
+            );
+        }
+        if bytes.len() < frame.len {
+            request.uploading = true;
+            connection.body = Body::Of {
+                left: frame.len - bytes.len(),
+                request: request_id,
+            };
+        }
+        if !oneway {
+            self.line_up(id, request_id, frame);
+        }
+        if self.requests.live() > self.shared.config.limits.max_requests {
+            self.counters.overflow_requests += 1;
+            return self.fail(
+                request_id,
+                ErrorKind::Overflow,
+                &"too many requests are in flight",
+            );
+        }
+        if self.buffered > self.worker_buffer_limit() {
+            self.counters.overflow_buffered_bytes += 1;
+            return self.fail(
+                request_id,
+                ErrorKind::Overflow,
+                &"too many bytes wait in memory",
+            );
+        }
+        self.advance(request_id, &view, frame, bytes, 0);
+    }
+
+    /// Every worker may hold its part of what the process may.
+    fn worker_buffer_limit(&self) -> usize {
+        self.shared.config.limits.max_buffered_bytes / self.shared.inboxes.len()
+    }
+
+    /// Puts a request at the end of its connection's list, which is the order of the replies.
+    fn line_up(&mut self, id: Id, request_id: Id, frame: &Frame) {
+        let max = self.shared.config.limits.max_connection_requests;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let Some(down) = connection.downstream() else {
+            return;
+        };
+        let unordered = down.any_order || frame.any_order;
+        if unordered && !down.any_order && down.requests == 0 {
+            down.any_order = true;
+        } else if down.any_order && !unordered {
+            down.any_order = false;
+        }
+        if down.any_order && down.requests > 0 && frame.ids.message <= down.highest && !down.twins {
+            let mut next = down.first;
+            while next != NONE && !down.twins {
+                let other = self.requests.at(next);
+                down.twins = other.reply_to.ids.message == frame.ids.message;
+                next = other.behind;
+            }
+        }
+        down.highest = down.highest.max(frame.ids.message);
+        let last = down.last;
+        if last == NONE {
+            down.first = request_id.index;
+        }
+        down.last = request_id.index;
+        down.requests += 1;
+        let too_many = down.requests as usize >= max;
+        if last != NONE {
+            self.requests.at(last).behind = request_id.index;
+        }
+        self.requests.at(request_id.index).before = last;
+        if too_many {
+            self.pause(id, pause::REQUESTS);
+        }
+    }
+
+    /// Takes a request on from the filter `from`.
+    pub(super) fn advance(
+        &mut self,
+        id: Id,
+        view: &Rc<View>,
+        frame: &Frame,
+        bytes: &[u8],
+        from: usize,
+    ) {
+        let whole = bytes.len() == frame.len;
+        let mut copy_to = None;
+        if view.has_filters && from != NO_MORE_FILTERS {
+            let inbox = Arc::clone(&self.inbox);
+            let Some(protocol) = view.protocol() else {
+                return;
+            };
+            let mut filters = view.filters.borrow_mut();
+            for (at, filter) in filters.iter_mut().enumerate().skip(from) {
+                let mut seen = RequestView {
+                    protocol: &**protocol,
+                    frame,
+                    head: bytes,
+                    keep: false,
+                    copy_to: None,
+                    id,
+                    inbox: &inbox,
+                };
+                let verdict = filter.request(&mut seen);
+                if let Some(request) = self.requests.get_mut(id)
+                    && seen.keep
+                {
+                    request.keeper = Some(at as u8);
+                }
+                copy_to = seen.copy_to.or(copy_to);
+                match verdict {
+                    Verdict::Continue => {}
+                    Verdict::Answer { kind, message } => {
+                        drop(filters);
+                        return self.fail(id, kind, &message);
+                    }
+                    Verdict::Park { timeout } => {
+                        drop(filters);
+                        self.keep(id, frame, bytes, at + 1, Stage::Parked);
+                        return self.park(id, timeout);
+                    }
+                }
+            }
+        }
+        let Some(request) = self.requests.get_mut(id) else {
+            return;
+        };
+        let keeps = request.keeper.is_some();
+        if (keeps || copy_to.is_some()) && !whole {
+            // The filters have spoken; only the rest of the bytes is missing. A copy that was asked
+            // for stays with the bytes.
+            request.copy_to = copy_to;
+            return self.keep(id, frame, bytes, NO_MORE_FILTERS, Stage::Collecting);
+        }
+        let copy_to = copy_to.or_else(|| request.copy_to.take());
+        if keeps {
+            self.keep(id, frame, bytes, NO_MORE_FILTERS, Stage::Queued);
+        }
+        if let Some(cluster) = copy_to {
+            self.copy(id, view, frame, bytes, &cluster);
+        }
+        self.route(id, view, frame, bytes);
+    }
+
+    /// Lets a request own its bytes.
+    pub(super) fn keep(
+        &mut self,
+        id: Id,
+        frame: &Frame,
+        bytes: &[u8],
+        filter: usize,
+        stage: Stage,
+    ) {
+        let Some(request) = self.requests.get_mut(id) else {
+            return;
+        };
+        request.stage = stage;
+        self.buffered += bytes.len();
+        let kept = Kept {
+            frame: frame.clone(),
+            bytes: bytes.to_vec(),
+            filter,
+        };
+        if let Some(old) = request.kept.replace(Box::new(kept)) {
+            self.buffered = self.buffered.saturating_sub(old.bytes.len());
+        }
+    }
+
+    /// Takes back the bytes that a request owns.
+    pub(super) fn take_kept(&mut self, id: Id) -> Option<Box<Kept>> {
+        let kept = self.requests.get_mut(id)?.kept.take()?;
+        self.buffered = self.buffered.saturating_sub(kept.bytes.len());
+        Some(kept)
+    }
+
+    fn park(&mut self, id: Id, timeout: std::time::Duration) {
+        self.counters.filter_parked += 1;
+        let until = self.clock.now().after(timeout);
+        self.requests.stop_timer(id);
+        if let Some(request) = self.requests.get_mut(id) {
+            request.deadline = until;
+            self.parked.push(until, id);
+        }
+    }
+
+    /// A parked request was completed.
+    pub(super) fn resume_parked(&mut self, id: Id, verdict: Verdict) {
+        let Some(request) = self.requests.get(id) else {
+            return;
+        };
+        let Some(view) = request.view.clone() else {
+            return;
+        };
+        if request.stage != Stage::Parked {
+            return;
+        }
+        match verdict {
+            Verdict::Answer { kind, message } => self.fail(id, kind, &message),
+            Verdict::Park { timeout } => self.park(id, timeout),
+            Verdict::Continue => {
+                let Some(kept) = self.take_kept(id) else {
+                    return;
+                };
+                self.requests.start_timer(id, self.clock.now());
+                // From here on a second completion is one too many.
+                if let Some(request) = self.requests.get_mut(id) {
+                    request.stage = Stage::Queued;
+                }
+                self.advance(id, &view, &kept.frame, &kept.bytes, kept.filter);
+            }
+        }
+    }
+
+    /// Further bytes of a request whose head was served.
+    pub(super) fn upload(&mut self, id: Id, bytes: &[u8], last: bool) {
+        let Some(request) = self.requests.get_mut(id) else {
+            return;
+        };
+        request.uploading = !last;
+        let (downstream, upstream) = (request.downstream, request.upstream);
+        match request.stage {
+            Stage::Sent | Stage::Replying => {
+                request.sent_len += bytes.len();
+                if self.append(upstream, bytes) && !last {
+                    self.pause(downstream, pause::PEER);
+                }
+                if last {
+                    self.uploaded(id);
+                }
+            }
+            Stage::Parked | Stage::Collecting | Stage::Queued => {
+                let Some(kept) = &mut request.kept else {
+                    return;
+                };
+                kept.bytes.extend_from_slice(bytes);
+                let stage = request.stage;
+                let much = kept.bytes.len() > HIGH && stage == Stage::Queued;
+                self.buffered += bytes.len();
+                if last && stage == Stage::Collecting {
+                    return self.collected(id);
+                }
+                if much && !last {
+                    self.pause(downstream, pause::PEER);
+                }
+            }
+            Stage::Replied => {}
+        }
+    }
+
+    /// A request that had to be whole is.
+    fn collected(&mut self, id: Id) {
+        let Some(view) = self
+            .requests
+            .get(id)
+            .and_then(|request| request.view.clone())
+        else {
+            return;
+        };
+        let Some(kept) = self.take_kept(id) else {
+            return;
+        };
+        if let Some(request) = self.requests.get_mut(id) {
+            request.stage = Stage::Queued;
+        }
+        self.advance(id, &view, &kept.frame, &kept.bytes, kept.filter);
+    }
+
+    /// Chooses the cluster.
+    pub(super) fn route(&mut self, id: Id, view: &Rc<View>, frame: &Frame, bytes: &[u8]) {
+        let Some(protocol) = view.protocol() else {
+            return;
+        };
+        let Some(table) = view.table() else {
+            let listener = Arc::clone(&view.listener.name);
+            let message = format!("no routes have come yet for listener '{listener}'");
+            return self.fail(id, ErrorKind::RouteNotFound, &message);
+        };
+        let head = Head {
+            protocol: &**protocol,
+            frame,
+            bytes,
+        };
+        let Some(route) = table.table.select(&head) else {
+            let message = format!("no route matches in '{}'", table.table.name());
+            return self.fail(id, ErrorKind::RouteNotFound, &message);
+        };
+        let cluster = view.choose(table, route);
+        let Some(request) = self.requests.get_mut(id) else {
+            return;
+        };
+        request.route = route as u32;
+        request.cluster = cluster;
+        let mutates = !table.table.routes()[route].request_mutation.is_empty();
+        if mutates && bytes.len() < frame.len && protocol.can_edit_attributes(frame.format) {
+            return self.keep(id, frame, bytes, NO_MORE_FILTERS, Stage::Collecting);
+        }
+        self.attempt(id, frame, bytes);
+    }
+
+    /// Sends a copy of a request to another cluster; nobody waits for its reply.
+    fn copy(&mut self, of: Id, view: &Rc<View>, frame: &Frame, bytes: &[u8], cluster: &Arc<str>) {
+        let number = self
+            .clusters
+            .iter()
+            .position(|entry| entry.name == *cluster);
+        let Some(number) = number else { return };
+        let now = self.clock.now();
+        let id = self.requests.open(Rc::clone(view), now);
+        let reply_to = self
+            .requests
+            .get(of)
+            .map(|request| request.reply_to.clone());
+        let Some(request) = self.requests.get_mut(id) else {
+            return;
+        };
+        request.reply_to = reply_to.unwrap_or_default();
+        request.copy = true;
+        request.oneway = frame.kind == Kind::Oneway;
+        request.received = frame.len as u64;
+        request.cluster = number as u32;
+        self.clusters[number].counters.upstream_rq_mirrored += 1;
+        self.attempt(id, frame, bytes);
+    }
+}
+
+fn capture(names: &[String], into: &mut Vec<Vec<u8>>, head: &Head<'_>) {
+    use meltemi_routing::Attributes;
+    into.resize_with(names.len(), Vec::new);
+    for (name, value) in names.iter().zip(into) {
+        value.clear();
+        value.extend_from_slice(head.get(name).unwrap_or_default());
+    }
+}

@@ -1,0 +1,20 @@
+//! The engine over real sockets, with a protocol of the tests' own: what it promises, one by one.
+#![allow(missing_docs)]
+
+mod bed;
+mod toy;
+
+mod again;
+mod errors;
+mod limits;
+mod multiplexed;
+mod observed;
+mod order;
+mod parked;
+mod pooled;
+mod slow;
+mod streams;
+mod swapped;
+mod tcp;
+mod tls;
+mod workers;
