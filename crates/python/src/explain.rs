@@ -1,0 +1,91 @@
+//! What the engine would decide: expressions and routes.
+
+use std::collections::HashMap;
+
+use meltemi_routing::{Attributes, Route, RouteTrace};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyDict, PyList, PyMapping};
+
+use crate::detached::detached;
+
+/// Checks that the engine takes a regular expression: that it is one of the `regex` crate's (RE2's syntax,
+/// linear time) and stays within the limits on size. Expressions match whole values.
+///
+/// Raises ValueError with the reason, as a sentence for whoever wrote `pattern`.
+#[pyfunction]
+pub(crate) fn check_regex(py: Python<'_>, pattern: &str) -> PyResult<()> {
+    detached(py, || meltemi_routing::check_regex(pattern))?.map_err(PyValueError::new_err)
+}
+
+/// Says which route a request would take, and why not an earlier one, by the code that routes.
+///
+/// `route_configuration` is a serialized envoy.config.route.v3.RouteConfiguration; names of `attributes`
+/// are compared without case. Returns the routes from the first to the one that matches (all of
+/// them where none does), each with `name`, `matched`, `reasons` (a sentence a condition) and `clusters`
+/// (each with `name` and `weight`).
+///
+/// Raises ValueError with field and reason when the engine would refuse the configuration.
+#[pyfunction]
+pub(crate) fn explain_route<'py>(
+    py: Python<'py>,
+    route_configuration: PyBackedBytes,
+    attributes: &Bound<'py, PyMapping>,
+) -> PyResult<Bound<'py, PyList>> {
+    let request = Request::new(attributes)?;
+    let (traces, table) = detached(py, || {
+        let table = meltemi_resources::route_table(&route_configuration)?;
+        Ok::<_, String>((table.explain(&request), table))
+    })?
+    .map_err(PyValueError::new_err)?;
+    let routes = table.routes();
+    PyList::new(
+        py,
+        traces
+            .iter()
+            .map(|trace| route_dict(py, trace, &routes[trace.ordinal]))
+            .collect::<PyResult<Vec<_>>>()?,
+    )
+}
+
+fn route_dict<'py>(
+    py: Python<'py>,
+    trace: &RouteTrace,
+    route: &Route,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("name", &*trace.name)?;
+    dict.set_item("matched", trace.matched)?;
+    let reasons: Vec<String> = trace.conditions.iter().map(ToString::to_string).collect();
+    dict.set_item("reasons", reasons)?;
+    let clusters = PyList::empty(py);
+    for (name, weight) in route.clusters.iter() {
+        let cluster = PyDict::new(py);
+        cluster.set_item("name", &**name)?;
+        cluster.set_item("weight", weight)?;
+        clusters.append(cluster)?;
+    }
+    dict.set_item("clusters", clusters)?;
+    Ok(dict)
+}
+
+/// Attributes as the caller wrote them; names without case.
+struct Request(HashMap<String, String>);
+
+impl Request {
+    fn new(attributes: &Bound<'_, PyMapping>) -> PyResult<Self> {
+        let mut all = HashMap::new();
+        for item in attributes.items()?.iter() {
+            let (name, value): (String, String) = item.extract()?;
+            all.insert(name.to_lowercase(), value);
+        }
+        Ok(Self(all))
+    }
+}
+
+impl Attributes for Request {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.get(name).map(|value| value.as_bytes())
+    }
+}

@@ -1,0 +1,83 @@
+"""What the engine says of expressions, routes and bytes, without running."""
+
+from __future__ import annotations
+
+import pytest
+from engine_mesh import call, route_configuration, to
+from meltemi import engine
+from meltemi.xds import messages
+
+
+def test_a_valid_expression_is_taken_without_a_word() -> None:
+    assert engine.check_regex("say(Hello|Bye)") is None  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("(", "unclosed group"),
+        ("a)(b", "unopened group"),
+        ("(a{1000}){1000}", "larger than 1048576 bytes"),
+        ("(?=a)", "look-around"),
+        ("a" * 5000, "5000 bytes"),
+    ],
+)
+def test_an_expression_that_the_engine_does_not_take_raises_with_the_reason(
+    pattern: str, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        engine.check_regex(pattern)
+
+
+def test_an_explanation_says_why_each_earlier_route_did_not_match() -> None:
+    table = messages.serialize(
+        route_configuration(to("v1", "sayHello", "v1"), to("v2", name="all"))
+    )
+    explained = engine.explain_route(table, {"METHOD": "sayBye"})
+    assert explained == [
+        {
+            "name": "v1",
+            "matched": False,
+            "reasons": ['method is "sayBye": method exact "sayHello" does not hold'],
+            "clusters": [{"name": "v1", "weight": 1}],
+        },
+        {
+            "name": "all",
+            "matched": True,
+            "reasons": [],
+            "clusters": [{"name": "v2", "weight": 1}],
+        },
+    ]
+    assert engine.explain_route(table, {})[0]["reasons"] == [
+        'method is missing: method exact "sayHello" does not hold'
+    ]
+    assert [each["name"] for each in engine.explain_route(table, {"method": "sayHello"})] == ["v1"]
+
+
+def test_a_configuration_that_the_engine_refuses_cannot_be_explained() -> None:
+    broken = messages.serialize(route_configuration({"match": {"path": "/x"}, "route": {}}))
+    with pytest.raises(ValueError, match=r"routes\[0\]\.match\.path"):
+        engine.explain_route(broken, {})
+    with pytest.raises(ValueError, match="not a valid"):
+        engine.explain_route(b"\xff", {})
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 7])
+def test_messages_are_the_same_however_the_bytes_come(chunk: int) -> None:
+    data = call("sayHello", 7) + call("sayBye", 8) + call("cut", 9)[:-3]
+    decoded = engine.decode_messages("thrift", "request", data, chunk)
+    seen = [(each["kind"], each["id"], each["attributes"]) for each in decoded]
+    assert seen == [
+        ("request", 7, {"method": b"sayHello"}),
+        ("request", 8, {"method": b"sayBye"}),
+    ]
+    assert decoded[0]["length"] == len(call("sayHello", 7))
+
+
+def test_what_is_no_message_raises_with_the_reason() -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        engine.decode_messages("thrift", "request", b"GET / HTTP/1.1\r\n\r\n")
+    with pytest.raises(ValueError, match="no protocol called"):
+        engine.decode_messages("smtp", "request", b"")
+    with pytest.raises(ValueError, match="is no direction"):
+        engine.decode_messages("thrift", "sideways", b"")
