@@ -1,0 +1,239 @@
+"""`meltemi proxy`: what the sidecar of a running workload holds, asked at its admin API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from meltemi.cli.client import (
+    MeshClient,
+    mesh_directory,
+    mesh_option,
+    namespace_option,
+    read_processes,
+)
+from meltemi.cli.errors import UNREACHABLE, Failure
+from meltemi.cli.table import table
+
+ADMIN_PORT = 15000
+ANSWER_S = 10.0
+META_PROTOCOL_FILTER = "envoy.filters.network.meta_protocol_proxy"
+LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
+
+AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
+
+
+@click.group()
+def proxy() -> None:
+    """Show what the sidecar of WORKLOAD (NAME[-ORDINAL][.NAMESPACE]) holds."""
+
+
+def _of_workload(command: AnyCommand) -> AnyCommand:
+    """Adds the argument WORKLOAD, `-n` and `--mesh`."""
+    return click.argument("workload")(namespace_option(mesh_option(command)))
+
+
+def _json_output(command: AnyCommand) -> AnyCommand:
+    """Adds `-o json` to a command that prints nothing else, so that scripts may always give it."""
+    option = click.option(
+        "-o", "--output", type=click.Choice(["json"]), default="json", hidden=True
+    )
+    return option(command)
+
+
+@proxy.command()
+@_of_workload
+@_json_output
+def config(workload: str, namespace: str, mesh: Path | None, output: str) -> None:
+    """Show the MetaProtocol filters of its listeners, as JSON."""
+    _print_json(meta_protocol_filters(_sidecar(workload, namespace, mesh).json("/config_dump")))
+
+
+@proxy.command()
+@_of_workload
+@_json_output
+def routes(workload: str, namespace: str, mesh: Path | None, output: str) -> None:
+    """Show its MetaProtocol routes, with versions and times, as JSON."""
+    _print_json(meta_protocol_routes(_sidecar(workload, namespace, mesh).json("/config_dump")))
+
+
+@proxy.command()
+@_of_workload
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+def clusters(workload: str, namespace: str, mesh: Path | None, output: str) -> None:
+    """Show its clusters and their endpoints: health, requests in flight and so far."""
+    found = _sidecar(workload, namespace, mesh).json("/clusters?format=json")
+    if output == "json":
+        _print_json(found)
+        return
+    header = ("CLUSTER", "ENDPOINT", "HEALTH", "WEIGHT", "ACTIVE", "TOTAL", "ERRORS")
+    click.echo(table(header, _cluster_rows(found)))
+
+
+@proxy.command()
+@_of_workload
+@click.option("--filter", "wanted", default="", help="Only names with this text; .* is anything.")
+@click.option("-o", "--output", type=click.Choice(["text", "json", "prometheus"]), default="text")
+def stats(workload: str, namespace: str, mesh: Path | None, wanted: str, output: str) -> None:
+    """Show its counters."""
+    sidecar = _sidecar(workload, namespace, mesh)
+    response = sidecar.send("GET", "/stats", {"format": output, "filter": wanted})
+    click.echo(response.text, nl=False)
+
+
+@proxy.command("log-level")
+@_of_workload
+@click.argument("level", required=False, type=click.Choice(LEVELS))
+def log_level(workload: str, namespace: str, mesh: Path | None, level: str | None) -> None:
+    """Show its log level, or set it to LEVEL until it starts again."""
+    query = {"level": level} if level is not None else {}
+    response = _sidecar(workload, namespace, mesh).send("POST", "/logging", query)
+    click.echo(response.text, nl=False)
+
+
+def meta_protocol_filters(dump: dict[str, Any]) -> list[dict[str, Any]]:
+    """The MetaProtocol network filters in a config dump, in the order of the listeners."""
+    listeners = [
+        listener["active_state"]["listener"]
+        for config in dump["configs"]
+        for listener in config.get("dynamic_listeners", [])
+        if "active_state" in listener
+    ]
+    return [
+        {"name": found["name"], "typed_config": found["typed_config"]}
+        for listener in listeners
+        for chain in listener.get("filter_chains", [])
+        for found in chain.get("filters", [])
+        if found["name"] == META_PROTOCOL_FILTER
+    ]
+
+
+def meta_protocol_routes(dump: dict[str, Any]) -> dict[str, Any]:
+    """MetaProtocol Proxy's RoutesConfigDump of a config dump."""
+    for config in dump["configs"]:
+        if "meta_protocol_proxy" in config["@type"]:
+            found = config.get("dynamic_route_configs", [])
+            return {"dynamic_route_configs": [route for route in found if "route_config" in route]}
+    return {"dynamic_route_configs": []}
+
+
+def _cluster_rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for cluster in found["cluster_statuses"]:
+        if not cluster["host_statuses"]:
+            rows.append((cluster["name"], "(no endpoints)", "", "", "", "", ""))
+        for host in cluster["host_statuses"]:
+            address = host["address"]["socket_address"]
+            stats = {stat["name"]: stat["value"] for stat in host["stats"]}
+            rows.append(
+                (
+                    cluster["name"],
+                    f"{address['address']}:{address['port_value']}",
+                    host["health_status"]["eds_health_status"].lower(),
+                    host["weight"],
+                    stats["rq_active"],
+                    stats["rq_total"],
+                    stats["rq_error"],
+                )
+            )
+    return rows
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+class _Sidecar:
+    """The admin API of one sidecar."""
+
+    def __init__(self, name: str, address: str) -> None:
+        self._name, self._address = name, address
+
+    def json(self, path: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self.send("GET", path).json()
+        return answer
+
+    def send(self, method: str, path: str, query: dict[str, str] | None = None) -> Any:
+        """Raises Failure: unreachable, or what the sidecar says."""
+        import httpx
+
+        url = f"http://{self._address}:{ADMIN_PORT}{path}"
+        try:
+            with httpx.Client(timeout=ANSWER_S, trust_env=False) as client:
+                response = client.request(method, url, params=query)
+        except httpx.HTTPError as error:
+            raise Failure(
+                f"the sidecar of {self._name} does not answer at {self._address}:{ADMIN_PORT}",
+                f"See `meltemi status` and `meltemi logs --sidecar {self._name}`.",
+                UNREACHABLE,
+            ) from error
+        if response.status_code != 200:
+            raise Failure(_error_of(response), f"asked {url}")
+        return response
+
+
+def _error_of(response: Any) -> str:
+    try:
+        return str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"the sidecar answered {response.status_code}"
+
+
+def _sidecar(workload: str, namespace: str, mesh: Path | None) -> _Sidecar:
+    """The sidecar of the one replica that `workload` means. Raises Failure."""
+    found = _workloads(mesh_directory(mesh))
+    name, wanted_namespace = place(workload, namespace)
+    matching = [
+        (each, instance)
+        for each in found
+        for instance in each["instances"]
+        if each["namespace"] == wanted_namespace and name in (each["name"], instance["pod"])
+    ]
+    if not matching:
+        raise _not_found(found, name, wanted_namespace)
+    if len(matching) > 1:
+        pods = ", ".join(f"{instance['pod']}.{wanted_namespace}" for _, instance in matching)
+        raise Failure(f"{name} has several replicas: {pods}", "Name one of them.")
+    owner, instance = matching[0]
+    full = f"{instance['pod']}.{wanted_namespace}"
+    if owner["mode"] != "sidecar":
+        raise Failure(f"{full} has no sidecar: its mesh mode is {owner['mode']}")
+    return _Sidecar(full, instance["address"])
+
+
+def _workloads(directory: Path) -> list[dict[str, Any]]:
+    """As the control plane knows them; while it is away, as `up` runs them."""
+    try:
+        found: list[dict[str, Any]] = MeshClient(directory).read("/v1/workloads")["workloads"]
+        return found
+    except Failure:
+        running = [p for p in read_processes(directory).get("processes", []) if "node" in p]
+        if not running:
+            raise
+    # A workload without a sidecar has no process of that name, and is not found here.
+    replicas = [process for process in running if process["name"].endswith(" sidecar")]
+    return [
+        {
+            "name": process["workload"],
+            "namespace": process["namespace"],
+            "mode": "sidecar",
+            "instances": [{"pod": process["name"].split(".")[0], "address": process["address"]}],
+        }
+        for process in replicas
+    ]
+
+
+def place(workload: str, namespace: str) -> tuple[str, str]:
+    """`NAME[-ORDINAL][.NAMESPACE]` -> (NAME or POD, namespace)."""
+    name, dot, own = workload.partition(".")
+    return name, own if dot else namespace
+
+
+def _not_found(found: list[dict[str, Any]], name: str, namespace: str) -> Failure:
+    there = sorted(f"{each['name']}.{each['namespace']}" for each in found)
+    hint = f"Workloads of this mesh: {', '.join(there)}." if there else "This mesh has none."
+    return Failure(f"there is no workload {name} in namespace {namespace}", hint)

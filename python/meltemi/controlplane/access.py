@@ -1,0 +1,61 @@
+"""Which nodes are answered: an id that names a replica of the mesh only with the token of that id.
+
+Other nodes get what any client may know, as long as nobody but this machine can ask; with
+`--require-token` nobody is answered without the token of the id it claims."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from meltemi.controlplane.tokens import Tokens
+from meltemi.model import Mesh
+from meltemi.xds.resource import Node
+
+MAX_NAMED = 1000  # unknown ids that were said; then they are said again
+
+log = logging.getLogger("meltemi.controlplane")
+
+
+class Access:
+    """Judges claims against the mesh that `enter` gave last."""
+
+    def __init__(self, tokens: Tokens, require_token: bool) -> None:
+        self._tokens, self._require_token = tokens, require_token
+        self._workloads: frozenset[tuple[str, str]] = frozenset()
+        self._named: set[str] = set()
+
+    def enter(self, mesh: Mesh) -> None:
+        self._workloads = frozenset((each.namespace, each.name) for each in mesh.workloads)
+
+    def is_workload(self, node: Node) -> bool:
+        """Whether the id claims to be a replica of a workload, whatever its ordinal and address."""
+        name, _, ordinal = node.pod.rpartition("-")
+        return ordinal.isdigit() and (node.namespace, name) in self._workloads
+
+    def authenticate(self, node_id: str, metadata: Mapping[str, str], peer: str) -> str | None:
+        """None when the node is answered, else why it is not (`xds.server.Authenticate`)."""
+        scheme, _, token = metadata.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else None
+        if self._tokens.is_proof(node_id, given):
+            return None
+        claims_workload = self.is_workload(Node.of(node_id))
+        if claims_workload or self._require_token:
+            what = "is a workload's of this mesh" if claims_workload else "is not known"
+            problem = "no token came with it" if given is None else "the token is another id's"
+            return f"node id {node_id!r} {what}: {problem}"
+        self._name(node_id, peer)
+        return None
+
+    def _name(self, node_id: str, peer: str) -> None:
+        """Says once that a node is unknown; it is judged again with each response."""
+        if node_id in self._named:
+            return
+        if len(self._named) >= MAX_NAMED:
+            self._named.clear()
+        self._named.add(node_id)
+        log.warning(
+            "node %s from %s is no workload of this mesh: it gets what any client may know",
+            node_id,
+            peer,
+        )
