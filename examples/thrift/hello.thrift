@@ -1,0 +1,3 @@
+service HelloService {
+    string sayHello(1: string name)
+}

@@ -1,0 +1,1 @@
+"""Runs a mesh as processes of one machine: `meltemi up`."""

@@ -1,0 +1,291 @@
+"""`meltemi up`: the control plane, the sidecars that workloads ask for, and the workloads.
+
+The control plane owns the mesh and says which workloads are to run; this process only runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from meltemi.controlplane.tokens import Tokens
+from meltemi.local.process import Command, Process, resolve
+from meltemi.local.state import State
+from meltemi.local.steering import workload_versions
+from meltemi.local.subnet import Subnet
+
+log = logging.getLogger("meltemi.local")
+
+CONTROL_PLANE_BACKOFF_S = 0.05  # it is to be back within 2 s, and takes most of them to start
+READY_S = 20.0  # a workload starts without its sidecar's word after this
+LISTENS_S = 10.0  # a workload that does not listen by then is called ready all the same, and named
+ADMIN_PORT = 15000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beyond the directory."""
+
+    access_log_format: str = "text"
+    require_token: bool = False
+
+
+class Up:
+    """One running mesh."""
+
+    def __init__(
+        self,
+        state: State,
+        subnet: Subnet,
+        options: Options,
+        announce: Callable[[list[dict[str, Any]]], None],
+    ) -> None:
+        self._state = state
+        self._subnet = subnet
+        self._options = options
+        self._announce = announce
+        self._tokens = Tokens.open(state.root)
+        self._replicas: dict[str, Replica] = {}
+        self._control_plane: Process | None = None
+        self._started = time.time()
+        self._replicas_changed = False
+
+    async def run(self) -> None:
+        """Runs until SIGINT or SIGTERM; then stops everything."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, stop.set)
+        self._control_plane = self._start_control_plane()
+        follow = asyncio.create_task(self._follow())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({follow, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        follow.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await follow
+        await self._stop()
+
+    async def _follow(self) -> None:
+        first = True
+        async for workloads in workload_versions(self._state.socket):
+            await self._reconcile(workloads)
+            if first or self._replicas_changed:
+                self._announce(workloads)
+            first = False
+
+    async def _reconcile(self, workloads: list[dict[str, Any]]) -> None:
+        """Starts, stops and replaces replicas until those that run are those that are asked for."""
+        wanted = {
+            f"{instance['pod']}.{workload['namespace']}": (workload, instance)
+            for workload in workloads
+            for instance in workload["instances"]
+        }
+        gone = [key for key in self._replicas if key not in wanted]
+        changed = [
+            key
+            for key, (workload, instance) in wanted.items()
+            if key in self._replicas and self._replicas[key].differs(workload, instance)
+        ]
+        self._replicas_changed = bool(gone or changed or set(wanted) - set(self._replicas))
+        await asyncio.gather(*(self._replicas.pop(key).stop() for key in (*gone, *changed)))
+        new = [key for key in wanted if key not in self._replicas]
+        for key in new:
+            self._replicas[key] = Replica(key, *wanted[key], self)
+        await asyncio.gather(*(self._replicas[key].start() for key in new))
+        self.record()
+
+    def _start_control_plane(self) -> Process:
+        arguments = [
+            sys.executable, "-m", "meltemi", "control-plane",
+            "--config", str(self._state.directory), "--subnet", self._subnet.prefix,
+        ]  # fmt: skip
+        if self._options.require_token:
+            arguments.append("--require-token")
+        process = Process(
+            "control-plane",
+            Command(tuple(arguments), os.environ.copy(), self._state.directory),
+            self._state.logs / "control-plane.log",
+            self.record,
+            last_backoff_s=CONTROL_PLANE_BACKOFF_S,
+            echo=True,
+        )
+        process.start()
+        return process
+
+    def xds_address(self) -> str:
+        """Where the control plane said it serves xDS."""
+        return str(self._state.read("control-plane.json").get("xds", "127.0.0.1:15010"))
+
+    def token(self, node_id: str) -> str:
+        """What a node of this mesh proves its id with."""
+        return self._tokens.token(node_id).reveal()
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def options(self) -> Options:
+        return self._options
+
+    def record(self) -> None:
+        """Writes the process table that `meltemi status` shows."""
+        if self._control_plane is not None:
+            self._state.write_pid("control-plane", self._control_plane.pid)
+        self._state.write(
+            "processes.json",
+            {
+                "pid": os.getpid(),
+                "started_at": self._started,
+                "subnet": self._subnet.prefix,
+                "processes": [
+                    *([_row(self._control_plane)] if self._control_plane else []),
+                    *(row for replica in self._replicas.values() for row in replica.rows()),
+                ],
+            },
+        )
+
+    async def _stop(self) -> None:
+        log.info("stopping")
+        await asyncio.gather(*(replica.stop() for replica in self._replicas.values()))
+        if self._control_plane is not None:
+            await self._control_plane.stop()
+            self._control_plane.pid = None
+        self._replicas.clear()
+        self.record()
+        (self._state.root / "processes.json").unlink(missing_ok=True)
+
+
+class Replica:
+    """One replica of a workload: its process and, before it, its sidecar."""
+
+    def __init__(
+        self, key: str, workload: dict[str, Any], instance: dict[str, Any], up: Up
+    ) -> None:
+        self.key = key
+        self._workload, self._instance, self._up = workload, instance, up
+        self._app_spec = self._spec(workload, instance)
+        self._sidecar: Process | None = None
+        self._app: Process | None = None
+        if workload["mode"] == "sidecar":
+            self._sidecar = self._make_sidecar()
+        if workload["command"]:
+            self._app = self._make_app()
+
+    @staticmethod
+    def _spec(workload: dict[str, Any], instance: dict[str, Any]) -> str:
+        """What a replica is started with; another spec means that it is replaced."""
+        return json.dumps(
+            [workload["command"], workload["mode"], instance["node_id"], instance["environment"]],
+            sort_keys=True,
+        )
+
+    def differs(self, workload: dict[str, Any], instance: dict[str, Any]) -> bool:
+        return self._spec(workload, instance) != self._app_spec
+
+    async def start(self) -> None:
+        """The sidecar first: a workload's first call is to find its listeners."""
+        if self._sidecar is not None:
+            self._sidecar.start()
+            if self._app is not None:
+                await self._sidecar_ready()
+        if self._app is not None:
+            self._app.start()
+            await self._app_listens()
+
+    async def stop(self) -> None:
+        """The workload first, so that what it answers still reaches its callers."""
+        if self._app is not None:
+            await self._app.stop()
+        if self._sidecar is not None:
+            await self._sidecar.stop()
+
+    def rows(self) -> list[dict[str, Any]]:
+        about = {
+            "workload": self._workload["name"],
+            "namespace": self._workload["namespace"],
+            "node": self._instance["node_id"],
+            "address": self._instance["address"],
+        }
+        return [{**_row(p), **about} for p in (self._app, self._sidecar) if p is not None]
+
+    async def _sidecar_ready(self) -> None:
+        url = f"http://{self._instance['address']}:{ADMIN_PORT}/ready"
+        deadline = time.monotonic() + READY_S
+        async with httpx.AsyncClient(timeout=1) as client:
+            while time.monotonic() < deadline:
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await client.get(url)).status_code == 200:
+                        return
+                await asyncio.sleep(0.05)
+        log.warning(
+            "%s starts without its sidecar: that is not ready after %.0f s", self.key, READY_S
+        )
+
+    async def _app_listens(self) -> None:
+        """Waits for the workload's ports, so that "ready" means: it can be called."""
+        waiting = [port["port"] for port in self._workload["ports"]]
+        deadline = time.monotonic() + LISTENS_S
+        while waiting and time.monotonic() < deadline:
+            try:
+                _, writer = await asyncio.open_connection(self._instance["host"], waiting[0])
+            except OSError:
+                await asyncio.sleep(0.05)
+                continue
+            writer.close()
+            waiting.pop(0)
+        if waiting:
+            ports = ", ".join(str(port) for port in waiting)
+            log.warning("%s does not listen on %s:%s", self.key, self._instance["host"], ports)
+
+    def _make_sidecar(self) -> Process:
+        up, instance = self._up, self._instance
+        node_id = instance["node_id"]
+        labels = [f"--label={key}={value}" for key, value in self._workload["labels"].items()]
+        arguments = (
+            sys.executable, "-m", "meltemi", "sidecar",
+            "--xds", up.xds_address(), "--node", node_id, *labels,
+            "--access-log", "-", "--access-log-format", up.options.access_log_format,
+        )  # fmt: skip
+        environment = {**os.environ, "MELTEMI_XDS_TOKEN": up.token(node_id)}
+        return Process(
+            f"{self.key} sidecar",
+            Command(arguments, environment, up.state.directory),
+            up.state.logs / f"{self.key}.sidecar.log",
+            up.record,
+        )
+
+    def _make_app(self) -> Process:
+        up = self._up
+        return Process(
+            self.key,
+            Command(
+                resolve(self._workload["command"], sys.executable),
+                {**os.environ, "PYTHONUNBUFFERED": "1", **self._instance["environment"]},
+                Path(self._workload.get("dir") or up.state.directory),
+            ),
+            up.state.logs / f"{self.key}.log",
+            up.record,
+        )
+
+
+def _row(process: Process) -> dict[str, Any]:
+    return {
+        "name": process.name,
+        "pid": process.pid,
+        "restarts": process.restarts,
+        "problem": process.problem if process.pid is None else None,
+        "started_at": process.started_at,
+    }
