@@ -23,7 +23,8 @@ build: .venv/.built ## Build the engine and install the package into .venv
 
 .venv/.built: .venv/.installed Cargo.toml Cargo.lock pyproject.toml python/meltemi/xds/descriptors.binpb $(RUST_SOURCES)
 	@echo "building the engine with link-time optimization (some minutes the first time)"
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked --quiet
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: build ## Run the guided tour

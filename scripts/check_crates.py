@@ -27,9 +27,9 @@ ALLOWED = {
         "meltemi-codec",
         "meltemi-resources",
         "meltemi-routing",
+        "nix",
         "rustix",
         "rustls",
-        "slab",
     },
     "meltemi-python": {
         "meltemi-balancer",
