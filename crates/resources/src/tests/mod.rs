@@ -5,7 +5,6 @@ mod clusters;
 mod listeners;
 mod routes;
 mod store;
-mod tmp_measure;
 mod workloads;
 
 use std::sync::Arc;
