@@ -14,7 +14,8 @@ shift || true
 export PATH="$PWD/.cache/cargo/bin:$PATH"
 
 if ! rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
-    echo "fuzzing needs a nightly toolchain: rustup toolchain install nightly" >&2
+    echo "fuzzing needs a nightly Rust toolchain, and there is none here; this installs one:" >&2
+    echo "    rustup toolchain install nightly" >&2
     exit 1
 fi
 if ! cargo-fuzz --version >/dev/null 2>&1; then

@@ -13,7 +13,8 @@ const LIMITS: Limits = Limits {
 };
 
 /// All frames of `bytes`, each with where it ends, and what ended them. `piece` gives the size of
-/// each next piece of bytes; a piece has at least one.
+/// each next piece of bytes; a piece has at least one. A frame that turns out to hold something else than
+/// one message is none.
 pub fn frames(
     direction: Direction,
     bytes: &[u8],
@@ -28,14 +29,23 @@ pub fn frames(
                 assert!(frame.head_len <= given - start && frame.head_len <= frame.len);
                 assert!(frame.len <= LIMITS.max_frame_bytes);
                 start += frame.len;
+                while given < start.min(bytes.len()) {
+                    let end = given
+                        .saturating_add(piece().max(1))
+                        .min(start)
+                        .min(bytes.len());
+                    if let Err(error) = decoder.body(&bytes[given..end], start - end) {
+                        return (found, Err(error));
+                    }
+                    given = end;
+                }
                 found.push((start, frame));
                 if start > bytes.len() {
                     return (found, Ok(()));
                 }
-                given = given.max(start);
             }
             Ok(None) if given == bytes.len() => return (found, Ok(())),
-            Ok(None) => given = (given + piece().max(1)).min(bytes.len()),
+            Ok(None) => given = given.saturating_add(piece().max(1)).min(bytes.len()),
         }
     }
 }
@@ -70,13 +80,6 @@ pub fn use_frame(direction: Direction, frame: &Frame, bytes: &[u8]) {
         assert_eq!((answer.len, answer.ids), (out.len(), frame.ids));
     }
     if let Some(whole) = bytes.get(..frame.len) {
-        // With its end checked, a frame is refused or it is the same.
-        let checked = Thrift::checking_frames()
-            .decoder(direction, frame.format, LIMITS)
-            .decode(whole);
-        if let Ok(checked) = checked {
-            assert_eq!(checked.map(|checked| checked.len), Some(frame.len));
-        }
         out.clear();
         thrift.encode(frame, whole, &Edit::default(), &mut out);
         assert_eq!(out, whole);

@@ -28,6 +28,23 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    /// The same, so many bytes further behind.
+    pub(crate) const fn shifted(self, by: usize) -> Self {
+        match self {
+            Self::Invalid { at, reason } => Self::Invalid {
+                at: at + by,
+                reason,
+            },
+            Self::TooComplex { at, reason } => Self::TooComplex {
+                at: at + by,
+                reason,
+            },
+            Self::TooLarge { .. } => self,
+        }
+    }
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -31,7 +31,8 @@ pub struct Limits {
     pub max_frame_bytes: usize,
     /// Nesting of structs and containers that a skip goes into.
     pub max_depth: usize,
-    /// Elements of one container, and fields and elements of one message together.
+    /// Elements of one container, and fields and elements of one message together, where no declared
+    /// length limits them.
     pub max_elements: usize,
 }
 
@@ -121,4 +122,18 @@ pub trait Decoder: Send {
     /// # Errors
     /// What the peer did wrong, and at which byte of the frame.
     fn decode(&mut self, buf: &[u8]) -> Result<Option<Frame>, DecodeError>;
+
+    /// Checks bytes of the body of the frame that `decode` gave out last, where it was not all there.
+    ///
+    /// `bytes` go on where those before ended, or start further in front: what was seen is passed over.
+    /// `left` is the number of bytes of the frame that come behind them. They are shown before they are
+    /// forwarded. An error means that the frame is not the one message that its head promised: these
+    /// bytes must not be forwarded, and the connection that the ones before went to is of no more use
+    /// either.
+    ///
+    /// # Errors
+    /// What the peer did wrong, and at which byte of the frame.
+    fn body(&mut self, _bytes: &[u8], _left: usize) -> Result<(), DecodeError> {
+        Ok(())
+    }
 }

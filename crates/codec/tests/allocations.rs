@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use meltemi_codec::thrift::Thrift;
-use meltemi_codec::{Direction, Edit, Format, Ids, Limits, Protocol, ReplyTo};
+use meltemi_codec::{Decoder, Direction, Edit, Format, Ids, Limits, Protocol, ReplyTo};
 use serde_json::Value;
 
 thread_local! {
@@ -52,6 +52,20 @@ fn requests() -> Vec<Vec<u8>> {
     requests.map(hex).collect()
 }
 
+/// Reads a message that comes byte by byte; of a frame, the body is shown.
+fn pass(decoder: &mut dyn Decoder, bytes: &[u8]) {
+    let mut found = false;
+    for end in 1..=bytes.len() {
+        if found {
+            let checked = decoder.body(&bytes[end - 1..end], bytes.len() - end);
+            checked.expect("one message");
+        } else {
+            found = decoder.decode(&bytes[..end]).expect("a message").is_some();
+        }
+    }
+    assert!(found);
+}
+
 #[test]
 fn a_frame_allocates_nothing_once_the_buffers_are_there() {
     let thrift = Thrift::new();
@@ -79,6 +93,7 @@ fn a_frame_allocates_nothing_once_the_buffers_are_there() {
                 remove: &["22"],
             };
             thrift.encode(&frame, &bytes, &edit, &mut out);
+            pass(&mut *decoder, &bytes);
             *count = ALLOCATIONS.get() - before;
         }
         assert_eq!(

@@ -1,5 +1,6 @@
 //! Bytes to frames: finds out how a connection writes, then reads the head of each message.
 
+use super::body::Body;
 use super::format::{Encoding, Transport, pack, unpack};
 use super::message::{self, Head, MAX_METHOD_BYTES};
 use super::skip::Skip;
@@ -17,11 +18,12 @@ pub(super) struct ThriftDecoder {
     limits: Limits,
     /// None: the first bytes tell.
     transport: Option<Transport>,
-    /// Whether a framed message has to end where its frame does.
-    check_frames: bool,
-    /// The head of a message whose end is waited for.
-    unfinished: Option<Frame>,
+    /// The walk over the fields of the message at hand.
     skip: Skip,
+    /// Unframed: the head of a message whose end is waited for.
+    unfinished: Option<Frame>,
+    /// Framed requests: what is known of the body.
+    body: Body,
 }
 
 impl ThriftDecoder {
@@ -33,41 +35,30 @@ impl ThriftDecoder {
                 ..limits
             },
             transport: unpack(format).map(|(transport, _)| transport),
-            check_frames: false,
-            unfinished: None,
             skip: Skip::default(),
-        }
-    }
-
-    /// With checks: a frame is given out when all of it is there and its message is all of it.
-    pub(super) fn checking_frames(self, check_frames: bool) -> Self {
-        Self {
-            check_frames,
-            ..self
+            unfinished: None,
+            body: Body::default(),
         }
     }
 
     fn in_frame(&mut self, buf: &[u8], transport: Transport) -> Result<Option<Frame>, DecodeError> {
-        let frame = match self.unfinished.take() {
-            None if transport == Transport::Framed => self.framed(buf)?,
-            None => header::decode(buf, transport, self.direction, &self.limits)?,
-            frame => frame,
+        let frame = match transport {
+            Transport::Framed => self.framed(buf)?,
+            _ => header::decode(buf, transport, self.direction, &self.limits)?,
         };
-        let Some(frame) = frame else { return Ok(None) };
-        // A transformed message cannot be read, so its end is not known.
-        if !self.check_frames || frame.spans[SEQID].is_empty() {
-            return Ok(Some(frame));
+        self.body.end();
+        // Of a reply it is known whose it is; a message behind a transform cannot be read.
+        if let Some(frame) = &frame
+            && self.direction == Direction::Request
+            && !frame.spans[SEQID].is_empty()
+        {
+            self.skip.begin(frame.head_len);
+            self.body.begin(frame.len, encoding_of(frame));
+            let shown = &buf[..buf.len().min(frame.len)];
+            self.body
+                .show(shown, &mut self.skip, self.limits.max_depth)?;
         }
-        let Some(whole) = buf.get(..frame.len) else {
-            self.unfinished = Some(frame);
-            return Ok(None);
-        };
-        self.skip.begin(frame.head_len);
-        match self.skip.run(whole, encoding_of(&frame), &self.limits)? {
-            Some(end) if end == frame.len => Ok(Some(frame)),
-            Some(end) => Err(invalid(end, "bytes behind the message in its frame")),
-            None => Err(invalid(frame.len, message::TOO_LONG)),
-        }
+        Ok(frame)
     }
 
     fn framed(&self, buf: &[u8]) -> Result<Option<Frame>, DecodeError> {
@@ -129,6 +120,11 @@ impl Decoder for ThriftDecoder {
             Transport::Unframed => self.unframed(buf),
             _ => self.in_frame(buf, transport),
         }
+    }
+
+    fn body(&mut self, bytes: &[u8], left: usize) -> Result<(), DecodeError> {
+        let new = self.body.unseen(bytes, left)?;
+        self.body.show(new, &mut self.skip, self.limits.max_depth)
     }
 }
 
@@ -228,6 +224,20 @@ mod tests {
         }
     }
 
+    /// The same for the message in a frame, which is given out by its head, and its body passes.
+    fn visited_framed(message: &[u8], piece: usize) -> usize {
+        let frame = [&(message.len() as u32).to_be_bytes(), message].concat();
+        let mut decoder = ThriftDecoder::new(Direction::Request, Format::DETECT, Limits::default());
+        let head = decoder.decode(&frame[..20]).expect("a head");
+        assert_eq!(head.map(|head| head.len), Some(frame.len()));
+        let mut at = 20;
+        for bytes in frame[20..].chunks(piece) {
+            at += bytes.len();
+            decoder.body(bytes, frame.len() - at).expect("one message");
+        }
+        decoder.skip.visited
+    }
+
     /// A call in the compact protocol with `count` times the field `field`.
     fn compact(field: &[u8], count: usize) -> Vec<u8> {
         [&[0x82, 0x21, 0, 1, b'a'][..], &field.repeat(count), &[0]].concat()
@@ -246,12 +256,17 @@ mod tests {
         for (name, field) in fields {
             for count in [1_000, 20_000] {
                 let message = compact(field, count);
-                let work = visited(&message, 1);
-                assert!(
-                    work <= 12 * message.len(),
-                    "{count} {name}: {work} for {}",
-                    message.len()
-                );
+                for work in [
+                    visited(&message, 1),
+                    visited_framed(&message, 1),
+                    visited_framed(&message, 1000),
+                ] {
+                    assert!(
+                        work <= 12 * message.len(),
+                        "{count} {name}: {work} for {}",
+                        message.len()
+                    );
+                }
             }
         }
     }
@@ -264,5 +279,6 @@ mod tests {
         let message = [&head[..], &[7; 40_000], &[0]].concat();
         assert!(visited(&message, message.len()) < 50);
         assert!(visited(&message, 1) < 200);
+        assert!(visited_framed(&message, 1) < 300);
     }
 }

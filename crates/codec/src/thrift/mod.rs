@@ -5,11 +5,14 @@
 //! Meltemi's own is a `TApplicationException`: type 1 (unknown method) where no route matches, 7 (protocol error)
 //! where the upstream's answer is none, 6 (internal error) for the rest.
 //!
-//! A framed message ends where its frame does, and is forwarded by that length (that it fills its frame is
-//! checked where asked for: [`Thrift::checking_frames`]); an unframed one ends where its fields do. A payload behind a transform (compression) is not looked into: it has no
+//! A framed message is forwarded by the length of its frame, which has to hold that message and nothing
+//! else: Apache's framed transports take what is left of a frame for the next call, so a message behind the
+//! first would be a call that no rule has seen. Requests are checked for that as their bytes pass. An unframed
+//! message ends where its fields do. A payload behind a transform (compression) is not looked into: it has no
 //! `method` (with TTHeader the one that the header names), counts as a call that wants an answer, and its
 //! message id is taken to be the header's.
 
+mod body;
 mod decoder;
 mod edit;
 mod format;
@@ -36,28 +39,13 @@ const PAYLOAD: usize = 3;
 
 /// The Thrift protocol.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Thrift {
-    check_frames: bool,
-}
+pub struct Thrift;
 
 impl Thrift {
     /// The Thrift protocol.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            check_frames: false,
-        }
-    }
-
-    /// The Thrift protocol, with a look at every field of framed messages too: one that does not end where its
-    /// frame does is refused.
-    ///
-    /// Apache's framed transports take what is left of a frame for the next call, so a message behind the
-    /// first is a call that no rule has seen. The price: a frame is given out when all of it is there, and
-    /// its fields are gone over once. What is behind a transform is not seen either way.
-    #[must_use]
-    pub const fn checking_frames() -> Self {
-        Self { check_frames: true }
+        Self
     }
 
     /// The names of a format's transport (`framed`, `unframed`, `theader`, `theaderframed`, `ttheader`,
@@ -132,10 +120,7 @@ impl Protocol for Thrift {
     }
 
     fn decoder(&self, direction: Direction, format: Format, limits: Limits) -> Box<dyn Decoder> {
-        Box::new(
-            decoder::ThriftDecoder::new(direction, format, limits)
-                .checking_frames(self.check_frames),
-        )
+        Box::new(decoder::ThriftDecoder::new(direction, format, limits))
     }
 
     fn attribute<'h>(&self, frame: &Frame, head: &'h [u8], name: &str) -> Option<&'h [u8]> {

@@ -68,6 +68,30 @@ impl Skip {
         self.stack.push(Level::Struct);
     }
 
+    /// Where the walk stands. What comes before is passed.
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Goes on with `piece` alone, which starts at byte `from` of what the walk goes over, not behind
+    /// where it stands.
+    #[inline]
+    pub(super) fn run_piece(
+        &mut self,
+        piece: &[u8],
+        from: usize,
+        encoding: Encoding,
+        limits: &Limits,
+    ) -> Result<Option<usize>, DecodeError> {
+        self.at -= from;
+        let outcome = self.run(piece, encoding, limits);
+        self.at = self.at.saturating_add(from);
+        match outcome {
+            Ok(end) => Ok(end.map(|end| end + from)),
+            Err(error) => Err(error.shifted(from)),
+        }
+    }
+
     /// Goes on. The end of the message, or None where more bytes are needed.
     pub(super) fn run(
         &mut self,
@@ -198,6 +222,7 @@ impl Skip {
     }
 
     /// Reads what tells where the value at `at` ends. Nothing is taken yet.
+    #[inline(always)] // a third of the time of a small message
     fn step(
         &mut self,
         buf: &[u8],
@@ -254,6 +279,7 @@ impl Skip {
 const UNKNOWN_TYPE: &str = "a type that Thrift does not have";
 
 /// A length, and where what it counts starts; an error where it is negative.
+#[inline(always)]
 fn length(buf: &[u8], at: usize, compact: bool) -> Result<Option<(usize, usize)>, DecodeError> {
     let read = if compact {
         varint32(buf, at)?
@@ -358,6 +384,7 @@ fn pairs(
 }
 
 /// The types of the binary protocol.
+#[inline(always)]
 fn binary_form(kind: u8, at: usize) -> Result<Form, DecodeError> {
     Ok(match kind {
         2 | 3 => Form::Fixed(1),

@@ -209,41 +209,6 @@ fn a_ttheader_stream_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_second_message_in_a_frame_is_refused_where_frames_are_checked() {
-    let checked =
-        || Thrift::checking_frames().decoder(Direction::Request, Format::DETECT, Limits::default());
-    for name in [
-        "apache-framed-strict-call-everything",
-        "apache-theader-compact-call-sayHello",
-        "ttheaderframed-compact-call-sayHello",
-    ] {
-        let bytes = &named(name).bytes;
-        let mut decoder = checked();
-        for cut in 0..bytes.len() {
-            assert!(
-                decoder.decode(&bytes[..cut]).expect("a part").is_none(),
-                "{name} {cut}"
-            );
-        }
-        assert!(
-            decoder.decode(bytes).expect("a message").is_some(),
-            "{name}"
-        );
-    }
-    let one = &named("apache-unframed-strict-call-sayHello").bytes;
-    let framed = |body: &[u8]| [&(body.len() as u32).to_be_bytes(), body].concat();
-    let two = framed(&[&one[..], &one[..]].concat());
-    assert!(checked().decode(&two).is_err());
-    assert!(
-        decoder(Direction::Request)
-            .decode(&two)
-            .expect("one frame")
-            .is_some()
-    );
-    assert!(checked().decode(&framed(&one[..one.len() - 1])).is_err());
-}
-
-#[test]
 fn a_header_that_says_more_than_it_holds_is_refused() {
     // The words of the header, from the protocol id on; what is behind it is a whole message.
     let message = &named("apache-unframed-strict-call-sayHello").bytes;

@@ -2,6 +2,7 @@
 //! public face only.
 #![allow(missing_docs, unreachable_pub)]
 
+mod bodies;
 mod edits;
 mod golden;
 mod hostile;

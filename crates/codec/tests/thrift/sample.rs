@@ -9,6 +9,7 @@ use meltemi_codec::{
 };
 use serde_json::Value;
 
+#[derive(Debug)]
 pub struct Sample {
     pub name: String,
     pub direction: Direction,
@@ -90,7 +91,8 @@ pub fn decoder(direction: Direction) -> Box<dyn Decoder> {
     Thrift::new().decoder(direction, Format::DETECT, Limits::default())
 }
 
-/// All frames of `bytes`, which come in pieces of `piece` bytes, and how the last of them ended.
+/// All frames of `bytes`, which come in pieces of `piece` bytes, and how the last of them ended. Of a
+/// frame that is given out early the body is shown as it comes.
 pub fn frames(
     direction: Direction,
     bytes: &[u8],
@@ -106,8 +108,14 @@ pub fn frames(
                 assert!(frame.head_len <= frame.len);
                 start += frame.len;
                 found.push((start, frame));
-                // A frame may end behind what has come: its body passes without the decoder.
-                given = given.max(start).min(bytes.len());
+                while given < start.min(bytes.len()) {
+                    let end = (given + piece).min(bytes.len());
+                    let body = &bytes[given..end.min(start)];
+                    if let Err(error) = decoder.body(body, start - given - body.len()) {
+                        return (found, Err(error));
+                    }
+                    given = end;
+                }
                 if start > bytes.len() {
                     return (found, Ok(()));
                 }

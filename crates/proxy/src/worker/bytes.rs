@@ -90,6 +90,7 @@ impl Worker {
                 let counters = &mut self.clusters[up.cluster as usize].counters;
                 counters.upstream_cx_rx_bytes_total += bytes.len() as u64;
                 if up.key.exclusive && up.live() == 0 {
+                    counters.upstream_cx_idle_unexpected += 1;
                     return self.upstream_broken(id, "sent what nobody asked for");
                 }
             }
@@ -145,8 +146,12 @@ impl Worker {
                 return bytes.len();
             };
             let rest = &bytes[at..];
-            if connection.body != Body::None {
-                at += self.body_bytes(id, rest);
+            if let Body::Of { left, .. } | Body::Skip { left } = connection.body {
+                let piece = &rest[..rest.len().min(left)];
+                if let Err(error) = decoder.body(piece, left - piece.len()) {
+                    break Some(error);
+                }
+                at += self.body_bytes(id, piece);
                 if at == bytes.len() {
                     break None;
                 }
@@ -156,7 +161,13 @@ impl Worker {
                 break None;
             }
             let frame = match connection.pending.take() {
-                Some(frame) => *frame,
+                Some(frame) => {
+                    let there = frame.len.min(rest.len());
+                    match decoder.body(&rest[..there], frame.len - there) {
+                        Ok(()) => *frame,
+                        Err(error) => break Some(error),
+                    }
+                }
                 None => match decoder.decode(rest) {
                     Ok(Some(frame)) => frame,
                     Ok(None) => break None,
@@ -231,8 +242,13 @@ impl Worker {
         match &connection.role {
             Role::Downstream(down) => {
                 let (remote, listener) = (down.remote, down.listener);
+                let body = std::mem::replace(&mut connection.body, Body::None);
                 if let Some(port) = self.port(listener) {
                     port.requests.request_decoding_error += 1;
+                }
+                // What was sent of a request that turns out to be none can only be cut off.
+                if let Body::Of { request, .. } = body {
+                    self.upload_cut(request);
                 }
                 if self.may_log() {
                     logging::info!("{remote} sent no request: {error}; its connection is closed");

@@ -175,3 +175,31 @@ fn drain_gives_up_at_its_deadline() {
     engine.stop();
     assert!(client.is_closed());
 }
+
+#[test]
+fn while_too_many_bytes_wait_in_memory_new_requests_are_refused() {
+    let server = Server::start("a");
+    let mesh = Mesh::of(&[&server]);
+    let mut config = config(Toy::with_ids());
+    config.limits.max_buffered_bytes = 1 << 20;
+    let engine = start(config, &mesh);
+    // Replies that have to wait for their turn behind one that never comes.
+    let mut holding = Client::connect(mesh.address);
+    holding.send(&Message::request(0, "sleep3000", b""));
+    for id in 1..10 {
+        holding.send(&Message::request(id, "big200000", b""));
+    }
+    until("they wait", || {
+        stat(&engine, "meltemi.buffered_bytes") > 1 << 20
+    });
+    let mut client = Client::connect(mesh.address);
+    let text = client.call(1, "echo", "x").text();
+    assert_eq!(text, "overflow: too many bytes wait in memory");
+    for _ in 0..10 {
+        holding.receive();
+    }
+    until("there is room", || {
+        stat(&engine, "meltemi.buffered_bytes") == 0
+    });
+    assert_eq!(client.call(2, "echo", "x").text(), "x@a");
+}

@@ -5,6 +5,7 @@ mod bed;
 mod toy;
 
 mod again;
+mod bodies;
 mod errors;
 mod limits;
 mod multiplexed;
