@@ -1,73 +1,253 @@
-"""The examples of the documents are run as they stand there."""
+"""The examples of the documents are run as they stand there.
+
+Marks before a block: `test: yaml` (valid), `test: yaml: MESSAGE` (valid, with that warning),
+`test: file NAME` (the block is that file), `test: console` (commands and what they print: `…` is
+anything; addresses, times and versions are those of the run), and names that a test here asks for.
+What the pages list is compared with the code in `test_documents_lists`."""
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from documents import DOCUMENTS, ROOT, Block, block, blocks
+from meltemi import config
+from meltemi.controlplane.tokens import Tokens
+from meltemi.model.addresses import Addresses
 from mesh import Mesh, eventually, running
 
-ROOT = Path(__file__).resolve().parents[2]
+CLIENT = "thrift-sample-client.meta-thrift"
+HOME = "/home/me/meltemi"
+V9 = """
+apiVersion: metaprotocol.aeraki.io/v1alpha1
+kind: MetaRouter
+metadata: {name: v9, namespace: meta-thrift}
+spec:
+  hosts: [thrift-sample-server.meta-thrift.svc.cluster.local]
+  routes:
+    - route:
+        - destination: {host: thrift-sample-server.meta-thrift.svc.cluster.local, subset: v9}
+"""
 
 
-def block(document: str, mark: str) -> str:
-    """The shell block behind `<!-- test: MARK -->`."""
-    found = re.search(
-        rf"<!-- test: {mark} -->\n```(?:sh|console)\n(.*?)```",
-        (ROOT / document).read_text(),
-        re.DOTALL,
+class Checkout:
+    """A folder with `examples/thrift`, whose mesh runs, and `meltemi` as a program."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
+            "HOME": str(folder),
+            "XDG_RUNTIME_DIR": str(folder),  # other meshes of this user are not meant
+            "COLUMNS": "200",
+        }
+        program = folder / "bin" / "meltemi"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m meltemi "$@"\n')
+        program.chmod(0o755)
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Standard output and standard error together, as a terminal shows them."""
+        return subprocess.run(
+            ["bash", "-uc", script],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+
+    def ran(self, script: str) -> str:
+        """What a script prints that has to end well."""
+        done = self.run(f"set -e\n{script}")
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Checkout, Mesh]]:
+    checkout = Checkout(tmp_path_factory.mktemp("checkout"))
+    directory = checkout.folder / "examples" / "thrift"
+    shutil.copytree(
+        ROOT / "examples" / "thrift",
+        directory,
+        ignore=shutil.ignore_patterns(".*", "__pycache__"),
     )
-    assert found, f"{document} has no block marked {mark}"
-    return found[1]
-
-
-def run(script: str, mesh: Mesh) -> str:
-    """Runs the lines as a user of this environment in the mesh's checkout would."""
-    done = subprocess.run(
-        ["bash", "-euc", script],
-        cwd=mesh.directory.parent.parent,
-        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": "/tmp"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    (checkout.folder / "hello.yaml").write_text(_rule("README.md"))
+    (checkout.folder / "v9.yaml").write_text(V9)
+    with running(directory, env={"XDG_RUNTIME_DIR": str(checkout.folder)}) as running_mesh:
+        yield checkout, running_mesh
 
 
 @pytest.fixture
-def mesh(tmp_path: Path) -> Iterator[Mesh]:
-    shutil.copytree(
-        ROOT / "examples" / "thrift",
-        tmp_path / "examples" / "thrift",
-        ignore=shutil.ignore_patterns(".*", "__pycache__"),
-    )
-    with running(tmp_path / "examples" / "thrift") as running_mesh:
-        yield running_mesh
+def checkout(mesh: tuple[Checkout, Mesh]) -> Iterator[Checkout]:
+    """Without applied rules after the test."""
+    yield mesh[0]
+    for name in ("hello", "v9"):
+        mesh[0].run(f"meltemi delete MetaRouter {name} -n meta-thrift")
 
 
-def test_the_readme_is_true(mesh: Mesh) -> None:
-    run(block("README.md", "apply"), mesh)
-    name = "thrift-sample-client.meta-thrift"
+def _rule(document: str) -> str:
+    found = re.search(r"<<EOF\n(.*?)EOF", (ROOT / document).read_text(), re.DOTALL)
+    assert found, f"{document} applies no rule"
+    return found[1]
 
-    def all_v1() -> bool:
-        lines = mesh.meltemi("logs", name, "--tail", "4").out.splitlines()
-        return len(lines) == 4 and all("server-v1" in line for line in lines)
 
-    eventually(all_v1, 15)
-    shown = run(block("README.md", "look"), mesh)
+def _all_v1(checkout: Checkout) -> bool:
+    lines = checkout.run(f"meltemi logs {CLIENT} --tail 3").stdout.splitlines()
+    return len(lines) == 3 and all("server-v1" in line for line in lines)
+
+
+def test_the_readme_is_true(checkout: Checkout) -> None:
+    checkout.ran(block("README.md", "apply").text)
+    eventually(lambda: _all_v1(checkout), 15)
+    shown = checkout.ran(block("README.md", "look").text)
     assert '"exact_match": "sayHello"' in shown
-    assert run("meltemi delete MetaRouter hello -n meta-thrift", mesh)
+    assert "takes route v1" in shown and "acknowledged" in shown
+    checkout.ran("meltemi delete MetaRouter hello -n meta-thrift")
 
 
 def test_the_example_says_the_same_as_the_readme() -> None:
-    rule = re.search(r"<<EOF\n(.*?)EOF", block("README.md", "apply"), re.DOTALL)
-    example = re.search(
-        r"<<EOF\n(.*?)EOF", (ROOT / "examples/thrift/README.md").read_text(), re.DOTALL
-    )
-    assert rule and example and rule[1] == example[1]
+    assert _rule("README.md") == _rule("examples/thrift/README.md")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_example_is_tested(document: str) -> None:
+    untested = [
+        each.text
+        for each in blocks(document)
+        if each.language in ("yaml", "console") and not each.mark
+    ]
+    assert document == "examples/thrift/README.md" or not untested
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(each, id=f"{document}:{each.line}")
+        for document in DOCUMENTS
+        for each in blocks(document)
+        if re.match(r"yaml\b", each.mark)
+    ],
+)
+def test_yaml_is_valid_and_warns_only_of_what_it_says(example: Block) -> None:
+    loaded = config.load([config.Source("example", example.text)])
+    _, together = config.build(loaded.objects, Addresses())
+    issues = [*loaded.issues, *together]
+    _, _, warning = example.mark.partition(": ")
+    assert [str(issue) for issue in config.errors(issues)] == []
+    assert [issue.message for issue in issues] == ([warning] if warning else [])
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name.startswith("docs/")])
+def test_commands_print_what_the_page_shows(document: str, checkout: Checkout) -> None:
+    for example in blocks(document):
+        kind, _, name = example.mark.partition(" ")
+        if kind == "file":
+            target = checkout.folder / name
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(example.text)
+        elif kind == "console":
+            for command, expected in _steps(example.text):
+                shown = checkout.run(command).stdout.replace(str(checkout.folder), HOME)
+                assert _pattern(expected).fullmatch(_plain(shown)), (
+                    f"{document}:{example.line}: {command}\nprints\n{shown}\nnot\n{expected}"
+                )
+
+
+def _steps(console: str) -> Iterator[tuple[str, str]]:
+    """Each command with the lines behind it."""
+    for step in re.split(r"^\$ ", console, flags=re.MULTILINE)[1:]:
+        command, _, expected = step.partition("\n")
+        yield command, expected
+
+
+def _plain(text: str) -> str:
+    """What differs from run to run as one word, and one space where there are several."""
+    for pattern, word in (
+        (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
+        (r"127\.\d+\.\d+\.\d+", "ADDRESS"),
+        (r"\b[0-9a-f]{16}\b", "VERSION"),
+        (r"[ \t]+", " "),
+        (r"(?<=pid )\d+|(?<= )\d+(?= (?:-|ADDRESS) \d)|\b\d{5,}\b", "NUMBER"),
+        (r"\b\d+[smhd]\b", "AGE"),
+    ):
+        text = re.sub(pattern, word, text)
+    return "".join(f"{line.strip()}\n" for line in text.splitlines() if line.strip())
+
+
+def _pattern(expected: str) -> re.Pattern[str]:
+    """`…` is anything within a line; alone on a line, any lines."""
+    lines = [
+        "(?:.*\n)*?" if line == "…" else re.escape(line).replace("…", ".*") + "\n"
+        for line in _plain(expected).splitlines()
+    ]
+    return re.compile("".join(lines))
+
+
+def test_a_token_is_made_as_the_page_says(mesh: tuple[Checkout, Mesh]) -> None:
+    checkout, running_mesh = mesh
+    node = "sidecar~127.1.2.3~hello-0.shop~shop.svc.cluster.local"
+    token = Tokens.open(running_mesh.directory / ".meltemi").token(node).reveal()
+    assert checkout.ran(block("docs/operations.md", "token").text).strip() == token
+
+
+@contextlib.contextmanager
+def _started(arguments: list[str], log: Path) -> Iterator[None]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(arguments, stdout=output, stderr=output, cwd=log.parent)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _get(port: int, path: str) -> str:
+    answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5)
+    return answer.text if answer.status_code == 200 else ""
+
+
+def test_the_parts_run_alone_and_stock_envoy_takes_its_configuration(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    ports = {number: free_port() for number in (16000, 16001, 16010, 16014, 19090, 19091)}
+
+    def with_ports(mark: str) -> str:
+        text = block("docs/operations.md", mark).text
+        return re.sub(r"\b1[69]\d{3}\b", lambda found: str(ports[int(found[0])]), text)
+
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "mesh.yaml").write_text(with_ports("file alone/mesh.yaml"))
+    (tmp_path / "envoy.yaml").write_text(with_ports("envoy"))
+    lines = [shlex.split(line.rstrip(" &")) for line in with_ports("alone").splitlines()]
+    control_plane, sidecar = ([sys.executable, "-m", *line] for line in lines)
+    name = f"127.0.0.1_{ports[19090]}"
+    with _started(control_plane, tmp_path / "control-plane.log"):
+        eventually(lambda: _get(ports[16014], "/ready"), 20)
+        with _started(sidecar, tmp_path / "sidecar.log"):
+            eventually(lambda: _get(ports[16000], "/ready") == "LIVE\n", 20)
+            assert name in _get(ports[16000], "/config_dump")
+        binary = _envoy()
+        arguments = [str(binary), "-c", "envoy.yaml", "--concurrency", "1"]
+        with _started([*arguments, "--use-dynamic-base-id"], tmp_path / "envoy.log"):
+            eventually(lambda: name in _get(ports[16001], "/listeners"), 20)
+            stats = _get(ports[16001], "/stats?filter=update_rejected")
+            assert stats and all(line.endswith(": 0") for line in stats.splitlines())
+
+
+def _envoy() -> Path:
+    import importlib.util
+
+    found = importlib.util.find_spec("envoy")
+    assert found is not None and found.submodule_search_locations is not None
+    return Path(found.submodule_search_locations[0]) / "_bin" / "envoy"
