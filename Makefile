@@ -63,4 +63,4 @@ fmt: setup ## Format everything
 	cargo fmt --all
 
 clean: ## Remove what was built
-	rm -rf target .venv .cache bench/results.json
+	rm -rf target .venv .cache bench/results.json bench/results.txt

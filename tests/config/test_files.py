@@ -162,3 +162,28 @@ async def test_a_folder_that_vanishes_keeps_the_mesh_and_is_said(tmp_path: Path)
 async def test_a_watch_of_nothing_fails_at_once(tmp_path: Path) -> None:
     with pytest.raises(SourceError):
         await anext(watch(tmp_path / "nope"))
+
+
+def test_a_file_that_somebody_is_writing_keeps_what_it_held_until_it_is_closed(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("whole: 1\n")
+    files = Files(tmp_path)
+    assert files.contents() == {str(file): b"whole: 1\n"}
+    with file.open("w") as writing:
+        writing.write("who")
+        writing.flush()
+        assert files.contents(frozenset({"a.yaml"})) == {str(file): b"whole: 1\n"}
+        assert files.being_written
+    assert files.contents() == {str(file): b"who"}
+    assert not files.being_written
+
+
+def test_a_file_that_is_held_open_is_read_once_it_was_quiet(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    with file.open("w") as writing:
+        writing.write("a: 1\n")
+        writing.flush()
+        os.utime(file, (time.time() - 5, time.time() - 5))
+        assert Files(tmp_path).contents() == {str(file): b"a: 1\n"}

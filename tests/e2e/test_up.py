@@ -209,3 +209,17 @@ def _alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return stat.rsplit(") ", 1)[1][0] not in "ZX"
+
+
+def test_a_service_that_comes_later_restarts_nobody(example: Mesh, caller: Caller) -> None:
+    before = {name: p["pid"] for name, p in example.processes().items()}
+    service = example.directory / "service.yaml"
+    service.write_text(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: other, namespace: meta-thrift}\n"
+        "spec: {selector: {app: nobody}, ports: [{name: thrift-other, port: 9091}]}\n"
+    )
+    eventually(lambda: "OTHER_SERVICE_HOST" in example.environment(CLIENT))
+    assert caller.count(20) == {"v1": 10, "v2": 10}
+    service.unlink()
+    eventually(lambda: "OTHER_SERVICE_HOST" not in example.environment(CLIENT))
+    assert {name: p["pid"] for name, p in example.processes().items()} == before

@@ -9,9 +9,11 @@ from typing import IO
 
 import click
 
+from meltemi.cli.client import mesh_directory, mesh_option
 from meltemi.cli.errors import Failure
 
 POLL_S = 0.1
+CONTROL_PLANE = "control-plane"
 
 
 @click.command()
@@ -20,7 +22,7 @@ POLL_S = 0.1
 @click.option("--tail", type=click.IntRange(min=0), help="Only the last N lines of each replica.")
 @click.option("--sidecar", is_flag=True, help="The sidecar's output instead: its access log.")
 @click.option("-n", "--namespace", default="default", show_default=True)
-@click.option("--mesh", type=click.Path(path_type=Path), help="Directory of the running mesh.")
+@mesh_option
 def logs(
     workload: str,
     follow: bool,
@@ -29,8 +31,9 @@ def logs(
     namespace: str,
     mesh: Path | None,
 ) -> None:
-    """Show the output of WORKLOAD (NAME[-ORDINAL][.NAMESPACE]), of all its replicas."""
-    from meltemi.cli.client import mesh_directory
+    """Show the output of WORKLOAD (NAME[-ORDINAL][.NAMESPACE]), of all its replicas.
+
+    `control-plane` is the control plane's own."""
 
     folder = mesh_directory(mesh) / ".meltemi" / "logs"
     files = _files(folder, workload, namespace, ".sidecar.log" if sidecar else ".log")
@@ -47,6 +50,8 @@ def logs(
 
 
 def _files(folder: Path, workload: str, namespace: str, suffix: str) -> list[Path]:
+    if workload == CONTROL_PLANE and (folder / f"{CONTROL_PLANE}.log").is_file():
+        return [folder / f"{CONTROL_PLANE}.log"]
     name, _, own_namespace = workload.partition(".")
     namespace = own_namespace or namespace
     exact = folder / f"{name}.{namespace}{suffix}"
@@ -58,10 +63,11 @@ def _files(folder: Path, workload: str, namespace: str, suffix: str) -> list[Pat
         if path.name[len(name) + 1 :].split(".")[0].isdigit()
     )
     if not found:
-        there = sorted({p.name.removesuffix(suffix) for p in folder.glob(f"*.*{suffix}")})
+        names = {p.name.removesuffix(suffix) for p in folder.glob(f"*.*{suffix}")}
+        there = ", ".join(sorted(n for n in names if not n.endswith(".sidecar")))
         raise Failure(
             f"no output of {name} in namespace {namespace}",
-            f"There is output of: {', '.join(there)}." if there else "Nothing has run here yet.",
+            f"There is output of: {there}." if there else "`meltemi status` says what runs.",
         )
     return found
 

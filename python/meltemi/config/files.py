@@ -6,10 +6,13 @@ running mesh in `.meltemi` is such a hidden one. Which content counts, `last_goo
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISDIR
 
@@ -25,6 +28,8 @@ MAX_FILES = 20_000
 
 _STEP_MS = 10  # quiet for so long: the save is over
 _DEBOUNCE_MS = 40  # delivered after so long, quiet or not
+_WRITING_S = 1.0  # since the last write: who has the file open still is not writing any more
+_WRITING = Issue("", 0, 0, "", "error", "writing", "the file is being written")
 _LOOK_S = 2.0  # without being told: file systems of a network, and folders that are renamed
 
 
@@ -61,6 +66,8 @@ class Files:
         self._known: dict[str, _Known] = {}
         self._folder = path.is_dir()
         self._was_there = False
+        self.being_written = False
+        """Whether a file was left as it was, since somebody was still writing it."""
 
     def contents(self, changed: frozenset[str] = frozenset()) -> dict[str, Content]:
         """What is in each file, by its path. Files of these names are read in any case: a
@@ -68,6 +75,7 @@ class Files:
 
         Raises SourceError where `path` itself cannot be read."""
         known: dict[str, _Known] = {}
+        self.being_written = False
         for entry in self._entries():
             name = str(entry)
             try:
@@ -80,8 +88,15 @@ class Files:
             before = self._known.get(name)
             if before is not None and before.stamp == stamp and entry.name not in changed:
                 known[name] = before
+                continue
+            content = _read(entry, self._folder)
+            if content is _WRITING and time.time() - stat.st_mtime < _WRITING_S:
+                self.being_written = True
+                if before is not None:
+                    known[name] = replace(before, stamp=(0, 0, 0))  # read again, come what may
             else:
-                known[name] = _Known(stamp, _read(entry, self._folder))
+                held = content if content is not _WRITING else _read(entry, self._folder, any_=True)
+                known[name] = _Known(stamp, held)
         self._known, self._was_there = known, True
         return {name: one.content for name, one in known.items() if one.content is not None}
 
@@ -122,12 +137,17 @@ def _walk(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         yield folder, subfolders, names
 
 
-def _read(path: Path, found: bool) -> Content:
-    """`found` in a folder, where nobody named it: a pipe would block then."""
+def _read(path: Path, found: bool, *, any_: bool = False) -> Content:
+    """`found` in a folder, where nobody named it: a pipe would block then.
+
+    A file that somebody has open for writing is _WRITING, unless `any_` content will do: the
+    first half of a rule may be a valid rule that says something else."""
     if found and not path.is_file():
         return _unreadable(path, f"{path} is no file", "remove it")
     try:
         with path.open("rb") as file:
+            if not any_ and not _leased(file.fileno()):
+                return _WRITING
             return file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         return None
@@ -135,6 +155,17 @@ def _read(path: Path, found: bool) -> Content:
         reason = os.strerror(error.errno) if error.errno else str(error)
         message = f"{path} cannot be read: {reason}"
         return _unreadable(path, message, "check the file's permissions")
+
+
+def _leased(descriptor: int) -> bool:
+    """Takes a read lease (fcntl(2), F_SETLEASE) until the file is closed: nobody has the file open
+    for writing, and who is about to waits for us. Where the kernel gives none, we go without."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # by default SIGIO, which kills
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno != errno.EAGAIN
+    return True
 
 
 def _unreadable(path: Path, message: str, hint: str) -> Issue:
@@ -158,7 +189,11 @@ async def watch(path: Path, default_namespace: str = "default") -> AsyncIterator
         watching = asyncio.create_task(_follow(folders, changes))
         try:
             while await asyncio.to_thread(files.folders) == folders:
-                changed = await _next(changes, watching, memory.deadline)
+                deadline = memory.deadline
+                if files.being_written:
+                    soon = time.monotonic() + _STEP_MS / 1000
+                    deadline = soon if deadline is None else min(soon, deadline)
+                changed = await _next(changes, watching, deadline)
                 try:
                     contents = await asyncio.to_thread(files.contents, changed)
                 except SourceError as error:

@@ -10,29 +10,32 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 log = logging.getLogger("meltemi.local")
 
 MAX_BYTES = 16 << 20  # one file; the one before it is kept as `.1`
 CHUNK_BYTES = 64 << 10
+MAX_LINE_BYTES = 64 << 10  # of a line that is shown; the file has all of it
 
 
 class OutputFile:
-    """Appends to `path`; turns to a new file at MAX_BYTES; with `echo`, to standard error too.
+    """Appends to `path`; turns to a new file at MAX_BYTES.
 
-    What cannot be written is dropped, and that is said once."""
+    `echo` says what of a line goes to standard error too. What cannot be written is dropped, and
+    that is said once."""
 
-    def __init__(self, path: Path, *, echo: bool = False) -> None:
+    def __init__(self, path: Path, echo: Callable[[str], str | None] | None = None) -> None:
         self.path = path
         self._echo = echo
+        self._unfinished = b""
         self._fd: int | None = None
         self._failed = False
 
     def write(self, data: bytes) -> None:
-        if self._echo:
-            sys.stderr.write(data.decode(errors="backslashreplace"))
-            sys.stderr.flush()
+        if self._echo is not None:
+            self._show(data, self._echo)
         try:
             if self._fd is None:
                 self._fd = self._open()
@@ -50,6 +53,14 @@ class OutputFile:
                 )
             self._failed = True
             self.close()
+
+    def _show(self, data: bytes, echo: Callable[[str], str | None]) -> None:
+        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+        self._unfinished = self._unfinished[:MAX_LINE_BYTES]
+        for line in lines:
+            shown = echo(line.decode(errors="backslashreplace"))
+            if shown is not None:
+                print(shown, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self._fd is not None:

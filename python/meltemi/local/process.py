@@ -58,7 +58,7 @@ class Process:
         output: Path,
         changed: Callable[[], None],
         last_backoff_s: float = LAST_BACKOFF_S,
-        echo: bool = False,
+        echo: Callable[[str], str | None] | None = None,
     ) -> None:
         self.name = name
         self.command = command
@@ -66,7 +66,7 @@ class Process:
         self.restarts = 0
         self.problem: str | None = None
         self.started_at: float | None = None
-        self._output = OutputFile(output, echo=echo)
+        self._output = OutputFile(output, echo)
         self._changed = changed
         self._last_backoff_s = last_backoff_s
         self._stopping = False

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -29,8 +30,9 @@ log = logging.getLogger("meltemi.local")
 
 CONTROL_PLANE_BACKOFF_S = 0.05  # it is to be back within 2 s, and takes most of them to start
 READY_S = 20.0  # a workload starts without its sidecar's word after this
-LISTENS_S = 10.0  # a workload that does not listen by then is called ready all the same, and named
+LISTENS_S = 5.0  # a workload that does not listen by then is called ready all the same, and named
 ADMIN_PORT = 15000
+PROBLEM = re.compile(r"\S+Z (error|warning) ")
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,19 @@ class Up:
 
     async def _follow(self) -> None:
         first = True
+        announcing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         async for workloads in workload_versions(self._state.socket):
             await self._reconcile(workloads)
             if first or self._replicas_changed:
-                self._announce(workloads)
+                announcing.cancel()
+                announcing = asyncio.create_task(self._announce_when_ready(workloads))
             first = False
+
+    async def _announce_when_ready(self, workloads: list[dict[str, Any]]) -> None:
+        starting = {replica.started for replica in self._replicas.values()}
+        if starting:
+            await asyncio.wait(starting)
+        self._announce(workloads)
 
     async def _reconcile(self, workloads: list[dict[str, Any]]) -> None:
         """Starts, stops and replaces replicas until those that run are those that are asked for."""
@@ -103,7 +113,7 @@ class Up:
         new = [key for key in wanted if key not in self._replicas]
         for key in new:
             self._replicas[key] = Replica(key, *wanted[key], self)
-        await asyncio.gather(*(self._replicas[key].start() for key in new))
+            self._replicas[key].start()
         self.record()
 
     def _start_control_plane(self) -> Process:
@@ -119,7 +129,7 @@ class Up:
             self._state.logs / "control-plane.log",
             self.record,
             last_backoff_s=CONTROL_PLANE_BACKOFF_S,
-            echo=True,
+            echo=lambda line: line,
         )
         process.start()
         return process
@@ -186,16 +196,21 @@ class Replica:
 
     @staticmethod
     def _spec(workload: dict[str, Any], instance: dict[str, Any]) -> str:
-        """What a replica is started with; another spec means that it is replaced."""
-        return json.dumps(
-            [workload["command"], workload["mode"], instance["node_id"], instance["environment"]],
-            sort_keys=True,
-        )
+        """What a replica is; another spec means that it is replaced.
+
+        As in Kubernetes, a service that comes later does not restart who could call it: the
+        variables of services are those of the replica's start."""
+        own = [workload[key] for key in ("command", "mode", "labels", "env", "ports")]
+        return json.dumps([own, instance["node_id"], instance["host"]], sort_keys=True)
 
     def differs(self, workload: dict[str, Any], instance: dict[str, Any]) -> bool:
         return self._spec(workload, instance) != self._app_spec
 
-    async def start(self) -> None:
+    def start(self) -> None:
+        """Begins; `started` ends when the replica can be called."""
+        self.started = asyncio.create_task(self._start(), name=self.key)
+
+    async def _start(self) -> None:
         """The sidecar first: a workload's first call is to find its listeners."""
         if self._sidecar is not None:
             self._sidecar.start()
@@ -207,6 +222,8 @@ class Replica:
 
     async def stop(self) -> None:
         """The workload first, so that what it answers still reaches its callers."""
+        self.started.cancel()
+        await asyncio.wait({self.started})
         if self._app is not None:
             await self._app.stop()
         if self._sidecar is not None:
@@ -265,7 +282,12 @@ class Replica:
             Command(arguments, environment, up.state.directory),
             up.state.logs / f"{self.key}.sidecar.log",
             up.record,
+            echo=self._problems,
         )
+
+    def _problems(self, line: str) -> str | None:
+        """What a sidecar warns of is shown where `up` runs; its access log is not."""
+        return f"{self.key} sidecar: {line}" if PROBLEM.match(line) else None
 
     def _make_app(self) -> Process:
         up = self._up

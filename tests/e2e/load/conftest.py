@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "bench")]
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """Where `meltemi-load` and `meltemi-echo` are, built from the sources as they are."""
+    command = ["cargo", "build", "--locked", "--quiet", "--package", "meltemi-bench"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
