@@ -74,7 +74,7 @@ impl Default for Limits {
             max_requests: 1 << 18,
             max_waiting_requests: 1024,
             request_timeout: Duration::from_secs(15),
-            upstream_idle_timeout: Duration::from_secs(2),
+            upstream_idle_timeout: Duration::from_millis(2500),
             downstream_idle_timeout: Duration::from_secs(3600),
             write_timeout: Duration::from_secs(60),
         }

@@ -66,6 +66,8 @@ pub(crate) struct Connection {
     pub(crate) ended: bool,
     /// Only waits for the peer's FIN, so that what we sent last is not lost to a reset.
     pub(crate) lingering: bool,
+    /// Somebody stopped writing to it.
+    pub(crate) full: bool,
     /// The transport itself has bytes to write.
     pub(crate) transport_pending: bool,
     pub(crate) pause: u8,
@@ -107,7 +109,10 @@ pub(crate) struct Downstream {
     pub(crate) first: u32,
     pub(crate) last: u32,
     pub(crate) requests: u32,
+    /// Replies may pass each other, whatever a request says.
     pub(crate) any_order: bool,
+    /// Requests whose replies may not pass others by what they say themselves.
+    pub(crate) in_order: u32,
     /// Two of its requests share an id: replies come in order until none is left.
     pub(crate) twins: bool,
     /// The highest id since it last had no request.
@@ -178,6 +183,7 @@ impl Connection {
             ending: false,
             ended: false,
             lingering: false,
+            full: false,
             transport_pending: false,
             pause: 0,
             out: Vec::new(),
@@ -199,6 +205,34 @@ impl Connection {
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.out.len() - self.out_at
+    }
+
+    /// Whether whoever writes to it has to stop; it is then told when there is room again.
+    #[inline]
+    pub(crate) fn is_full(&mut self) -> bool {
+        let full = self.waiting() > HIGH;
+        self.full |= full;
+        full
+    }
+
+    /// Whether nothing follows from its output being written.
+    #[inline]
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.full
+            && !self.ending
+            && !self.read_closed
+            && !self.transport_pending
+            && self.armed == Some(self.wants())
+    }
+
+    /// Bytes that it keeps in memory.
+    #[inline]
+    pub(crate) fn holds(&self) -> usize {
+        let held = match &self.role {
+            Role::Downstream(down) => down.held,
+            _ => 0,
+        };
+        self.waiting() + self.stash.len() + held
     }
 
     pub(crate) fn wants(&self) -> Interest {
@@ -254,6 +288,7 @@ impl Downstream {
             last: NONE,
             requests: 0,
             any_order,
+            in_order: 0,
             twins: false,
             highest: 0,
             replying: Id::NONE,
@@ -265,7 +300,7 @@ impl Downstream {
     /// Whether replies may pass each other now.
     #[inline]
     pub(crate) const fn unordered(&self) -> bool {
-        self.any_order && !self.twins
+        (self.any_order || self.in_order == 0) && !self.twins
     }
 }
 

@@ -72,6 +72,8 @@ pub(crate) struct Request {
     pub(crate) stream: bool,
     /// The caller has closed its side of the stream.
     pub(crate) stream_closed: bool,
+    /// It says that its reply may pass others.
+    pub(crate) any_order: bool,
     /// A copy: its reply is dropped.
     pub(crate) copy: bool,
     /// The filter (its index) that wants the bytes kept after they were sent.
@@ -123,6 +125,7 @@ impl Request {
             oneway: false,
             stream: false,
             stream_closed: false,
+            any_order: false,
             copy: false,
             keeper: None,
             copy_to: None,
@@ -207,6 +210,10 @@ impl Requests {
         self.entries.len() - self.free.len()
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.entries.iter().filter(|request| request.live)
+    }
+
     /// A slot for a new request, its deadline running.
     pub(crate) fn open(&mut self, view: Rc<View>, now: Moment) -> Id {
         let index = self.free.pop().unwrap_or_else(|| {
@@ -234,7 +241,6 @@ impl Requests {
         request.generation = (request.generation + 1) & 0x7fff_ffff;
         request.view = None;
         request.kept = None;
-        request.held = Vec::new();
         self.free.push(id.index);
     }
 

@@ -98,6 +98,10 @@ impl<T> Slots<T> {
         Some(value)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().filter_map(|entry| entry.value.as_ref())
+    }
+
     pub(crate) fn ids(&self) -> Vec<Id> {
         let live = |(index, entry): (usize, &Entry<T>)| {
             entry.value.as_ref()?;

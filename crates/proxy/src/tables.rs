@@ -34,6 +34,29 @@ pub(crate) struct CompiledTable {
     pub(crate) table: Arc<RouteTable>,
     /// By route: its clusters, in the order of their weights.
     pub(crate) clusters: Vec<Box<[u32]>>,
+    /// By route: its place in `split`; `u32::MAX` where there is one cluster and nothing to choose.
+    pub(crate) choice: Vec<u32>,
+    /// The routes that have several clusters.
+    pub(crate) split: Vec<u32>,
+}
+
+impl CompiledTable {
+    fn new(table: &Arc<RouteTable>, clusters: Vec<Box<[u32]>>) -> Self {
+        let mut split = Vec::new();
+        let mut choice = vec![u32::MAX; clusters.len()];
+        for (route, clusters) in clusters.iter().enumerate() {
+            if clusters.len() > 1 {
+                choice[route] = split.len() as u32;
+                split.push(route as u32);
+            }
+        }
+        Self {
+            table: Arc::clone(table),
+            clusters,
+            choice,
+            split,
+        }
+    }
 }
 
 /// What a listener does with its connections.
@@ -194,10 +217,7 @@ impl Compiler {
                 .collect()
         };
         let clusters = table.routes().iter().map(numbers).collect();
-        let compiled = Arc::new(CompiledTable {
-            table: Arc::clone(table),
-            clusters,
-        });
+        let compiled = Arc::new(CompiledTable::new(table, clusters));
         self.compiled.insert(key, Arc::clone(&compiled));
         compiled
     }

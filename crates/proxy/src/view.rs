@@ -1,6 +1,7 @@
 //! A listener as one worker sees it: its tables, and what the worker keeps for them.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use meltemi_codec::{Direction as Way, Format, Frame, Limits, Protocol};
@@ -10,13 +11,16 @@ use meltemi_routing::{Attributes, WeightedChoice};
 use crate::filter::Filter;
 use crate::tables::{CompiledTable, Service};
 
+/// The filters of a listener, which live through changes of its routes.
+pub(crate) type Filters = Rc<RefCell<Vec<Box<dyn Filter>>>>;
+
 pub(crate) struct View {
     pub(crate) number: u32,
     pub(crate) listener: Arc<Listener>,
     pub(crate) service: Service,
-    /// By route.
+    /// By route with several clusters.
     choices: RefCell<Vec<WeightedChoice>>,
-    pub(crate) filters: RefCell<Vec<Box<dyn Filter>>>,
+    pub(crate) filters: Filters,
     pub(crate) has_filters: bool,
     pub(crate) any_order: bool,
 }
@@ -26,10 +30,11 @@ impl View {
         number: u32,
         listener: &Arc<Listener>,
         service: &Service,
-        filters: Vec<Box<dyn Filter>>,
+        filters: Filters,
         seed: u64,
         before: Option<&Self>,
     ) -> Self {
+        let has_filters = !filters.borrow().is_empty();
         let any_order = match &listener.filter {
             NetworkFilter::MetaProtocol(filter) => filter.replies_in_any_order,
             NetworkFilter::TcpProxy { .. } => false,
@@ -43,8 +48,8 @@ impl View {
             listener: Arc::clone(listener),
             service: service.clone(),
             choices: RefCell::new(choices(service, seed, before)),
-            has_filters: !filters.is_empty(),
-            filters: RefCell::new(filters),
+            has_filters,
+            filters,
             any_order: any_order || codec,
         }
     }
@@ -79,8 +84,14 @@ impl View {
     /// The next cluster of a route, by number.
     #[inline]
     pub(crate) fn choose(&self, table: &CompiledTable, route: usize) -> u32 {
-        let clusters = &table.table.routes()[route].clusters;
-        let at = self.choices.borrow_mut()[route].pick(clusters);
+        let at = match self
+            .choices
+            .borrow_mut()
+            .get_mut(table.choice[route] as usize)
+        {
+            Some(choice) => choice.pick(&table.table.routes()[route].clusters),
+            None => 0,
+        };
         table.clusters[route][at]
     }
 
@@ -110,8 +121,9 @@ impl View {
     }
 }
 
-/// A route that kept its name and place goes on where its weights were: tables that are swapped many
-/// times a second must not start each time with the same cluster.
+/// The choices of the routes that have several clusters. A route that kept its name and place goes on
+/// where its weights were: tables that are swapped many times a second must not start each time with
+/// the same cluster.
 fn choices(service: &Service, seed: u64, before: Option<&View>) -> Vec<WeightedChoice> {
     let Service::Requests {
         table: Some(table), ..
@@ -121,22 +133,22 @@ fn choices(service: &Service, seed: u64, before: Option<&View>) -> Vec<WeightedC
     };
     let old = before.map(|view| view.choices.borrow());
     let old_table = before.and_then(View::table);
-    let choice = |(ordinal, route): (usize, &meltemi_routing::Route)| {
+    let choice = |&route: &u32| {
+        let name = &table.table.routes()[route as usize].name;
         let known = old_table
-            .and_then(|table| table.table.routes().get(ordinal))
-            .filter(|other| other.name == route.name)
-            .and_then(|_| old.as_ref()?.get(ordinal).copied());
+            .filter(|old| {
+                let route = old.table.routes().get(route as usize);
+                route.is_some_and(|route| route.name == *name)
+            })
+            .and_then(|old_table| {
+                let at = *old_table.choice.get(route as usize)?;
+                old.as_ref()?.get(at as usize).copied()
+            });
         known.unwrap_or_else(|| {
-            WeightedChoice::new(seed ^ (ordinal as u64).wrapping_mul(0x2545_F491_4F6C_DD1D))
+            WeightedChoice::new(seed ^ u64::from(route).wrapping_mul(0x2545_F491_4F6C_DD1D))
         })
     };
-    table
-        .table
-        .routes()
-        .iter()
-        .enumerate()
-        .map(choice)
-        .collect()
+    table.split.iter().map(choice).collect()
 }
 
 /// What routing sees of a request.

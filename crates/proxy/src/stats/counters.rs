@@ -27,7 +27,6 @@ counters! {
         downstream_cx_active,
         downstream_cx_destroy,
         downstream_cx_destroy_remote_active_rq,
-        downstream_cx_destroy_local_active_rq,
         downstream_cx_idle_timeout,
         downstream_cx_write_timeout,
         downstream_cx_buffer_overflow,
@@ -51,7 +50,6 @@ counters! {
         response_success,
         response_error,
         local_response_error,
-        response_decoding_error,
         request_canceled,
     }
 }
@@ -66,6 +64,7 @@ counters! {
         upstream_cx_connect_timeout,
         upstream_cx_idle_timeout,
         upstream_cx_idle_unexpected,
+        upstream_cx_destroy_remote,
         upstream_cx_overflow,
         upstream_cx_protocol_error,
         upstream_cx_destroy_with_active_rq,

@@ -134,6 +134,7 @@ impl Worker {
         if let Some(port) = self.port(down.listener) {
             port.counters.downstream_cx_active -= 1;
             port.counters.downstream_cx_destroy += 1;
+            port.counters.downstream_cx_tx_bytes_total += connection.sent_total;
             if down.first != NONE {
                 port.counters.downstream_cx_destroy_remote_active_rq += 1;
             }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use meltemi_codec::DecodeError;
+use meltemi_codec::{DecodeError, Decoder};
 
 use super::{UPSTREAM, Worker};
 use crate::connection::{Body, LARGE, Role};
@@ -141,64 +141,93 @@ impl Worker {
             return bytes.len();
         };
         let mut at = 0;
-        let error = loop {
-            let Some(connection) = self.connections.get_mut(id) else {
-                return bytes.len();
-            };
-            let rest = &bytes[at..];
-            if let Body::Of { left, .. } | Body::Skip { left } = connection.body {
-                let piece = &rest[..rest.len().min(left)];
-                if let Err(error) = decoder.body(piece, left - piece.len()) {
-                    break Some(error);
+        let mut broken = None;
+        while at < bytes.len() {
+            match self.decode_one(id, &mut *decoder, &bytes[at..]) {
+                Ok(0) => break,
+                Ok(count) => at += count,
+                Err(error) => {
+                    broken = Some(error);
+                    break;
                 }
-                at += self.body_bytes(id, piece);
-                if at == bytes.len() {
-                    break None;
-                }
-                continue;
             }
-            if rest.is_empty() || connection.pause != 0 || connection.read_closed {
-                break None;
-            }
-            let frame = match connection.pending.take() {
-                Some(frame) => {
-                    let there = frame.len.min(rest.len());
-                    match decoder.body(&rest[..there], frame.len - there) {
-                        Ok(()) => *frame,
-                        Err(error) => break Some(error),
-                    }
-                }
-                None => match decoder.decode(rest) {
-                    Ok(Some(frame)) => frame,
-                    Ok(None) => break None,
-                    Err(error) => break Some(error),
-                },
-            };
-            if frame.len > rest.len() && (frame.len <= LARGE || !cuts_through(connection)) {
-                connection.pending = Some(Box::new(frame));
-                break None;
-            }
-            let there = frame.len.min(rest.len());
-            if there < frame.len {
-                connection.body = Body::Skip {
-                    left: frame.len - there,
-                };
-            }
-            match connection.role {
-                Role::Downstream(_) => self.request_frame(id, &frame, &rest[..there]),
-                Role::Upstream(_) => self.reply_frame(id, &frame, &rest[..there]),
-                Role::Tunnel(_) => {}
-            }
-            at += there;
-        };
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.decoder = Some(decoder);
         }
-        if let Some(error) = error {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return bytes.len();
+        };
+        connection.decoder = Some(decoder);
+        if let Some(error) = broken {
             self.undecodable(id, &error);
             return bytes.len();
         }
         at
+    }
+
+    /// Serves the frame at the front of `bytes`, or what is there of its body; returns how many bytes
+    /// that were, 0 when more have to come first.
+    fn decode_one(
+        &mut self,
+        id: Id,
+        decoder: &mut dyn Decoder,
+        bytes: &[u8],
+    ) -> Result<usize, DecodeError> {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Ok(0);
+        };
+        if let Body::Of { left, .. } | Body::Skip { left } = connection.body {
+            let piece = &bytes[..bytes.len().min(left)];
+            decoder.body(piece, left - piece.len())?;
+            return Ok(self.body_bytes(id, piece));
+        }
+        if connection.pause != 0 || connection.read_closed {
+            return Ok(0);
+        }
+        let frame = if let Some(frame) = connection.pending.take() {
+            let there = frame.len.min(bytes.len());
+            decoder.body(&bytes[..there], frame.len - there)?;
+            *frame
+        } else {
+            match decoder.decode(bytes)? {
+                Some(frame) => frame,
+                None => return Ok(0),
+            }
+        };
+        let there = frame.len.min(bytes.len());
+        if there < frame.len {
+            if frame.len <= LARGE || !self.cuts_through(id) {
+                if let Some(connection) = self.connections.get_mut(id) {
+                    connection.pending = Some(Box::new(frame));
+                }
+                return Ok(0);
+            }
+            if let Some(connection) = self.connections.get_mut(id) {
+                let left = frame.len - there;
+                connection.body = Body::Skip { left };
+            }
+        }
+        match self.connections.get(id).map(|connection| &connection.role) {
+            Some(Role::Downstream(_)) => self.request_frame(id, &frame, &bytes[..there]),
+            Some(Role::Upstream(_)) => self.reply_frame(id, &frame, &bytes[..there]),
+            _ => {}
+        }
+        Ok(there)
+    }
+
+    /// Whether large frames of this connection are passed on as they come: not where something is
+    /// written into them, which takes the whole frame.
+    fn cuts_through(&self, id: Id) -> bool {
+        match self.connections.get(id).map(|connection| &connection.role) {
+            Some(Role::Upstream(up)) => up.key.exclusive && !self.edits_reply(up.request),
+            _ => true,
+        }
+    }
+
+    fn edits_reply(&self, id: Id) -> bool {
+        let route = self.requests.get(id).and_then(|request| {
+            let table = request.view.as_ref()?.table()?;
+            table.table.routes().get(request.route as usize)
+        });
+        route.is_some_and(|route| !route.response_mutation.is_empty())
     }
 
     /// Passes on bytes of a frame whose head was seen; returns how many.
@@ -314,14 +343,5 @@ impl Worker {
             Role::Upstream(_) => self.upstream_lost(id, reason),
             Role::Tunnel(_) => self.close_tunnel(id),
         }
-    }
-}
-
-/// Whether large frames of this connection are passed on as they come: not where ids are written
-/// into them, which takes the whole frame.
-fn cuts_through(connection: &crate::connection::Connection) -> bool {
-    match &connection.role {
-        Role::Upstream(up) => up.key.exclusive,
-        _ => true,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use meltemi_codec::{Correlation, Edit, ErrorKind, Frame, Ids, Protocol};
-use meltemi_routing::Route;
+use meltemi_routing::Mutation;
 
 use super::Worker;
 use crate::connection::{LARGE, PoolKey, pause};
@@ -241,28 +241,75 @@ impl Worker {
         frame: &Frame,
         bytes: &[u8],
     ) {
-        let (Some(request), Some(protocol)) = (self.requests.get_mut(id), view.protocol()) else {
+        let Some(protocol) = view.protocol() else {
+            return;
+        };
+        let ids = match self.assign(id, connection_id, &**protocol) {
+            Ok(ids) => ids,
+            Err(reason) => return self.fail(id, ErrorKind::Overflow, reason),
+        };
+        let Some(request) = self.requests.get_mut(id) else {
             return;
         };
         let Some(connection) = self.connections.get_mut(connection_id) else {
             return;
         };
-        let sent_at = connection.sent_total + connection.waiting() as u64;
-        let Some(up) = connection.upstream() else {
-            return;
+        let (oneway, uploading, downstream) =
+            (request.oneway, request.uploading, request.downstream);
+        let set = match mutation(view, request.route) {
+            Some(set)
+                if frame.rewritable
+                    && bytes.len() == frame.len
+                    && protocol.can_edit_attributes(frame.format) =>
+            {
+                set
+            }
+            _ => &[],
         };
-        let (exclusive, endpoint) = (up.key.exclusive, up.endpoint);
+        let before = connection.waiting();
+        let mut full = false;
+        if ids.is_some() || !set.is_empty() {
+            self.buffers.ready(&mut connection.out);
+            encode(&**protocol, frame, bytes, ids, set, &mut connection.out);
+            request.sent_len = connection.waiting() - before;
+            self.mark(connection_id);
+        } else {
+            request.sent_len = bytes.len();
+            full = self.append(connection_id, bytes);
+        }
+        self.count_started(id);
+        if uploading && full {
+            self.pause(downstream, pause::PEER);
+        } else if uploading {
+            self.unpause(downstream, pause::PEER);
+        }
+        if oneway && !uploading {
+            self.oneway_sent(id);
+        }
+    }
+
+    /// Makes a request one of a connection's; the ids that it is sent under where they are not its own.
+    fn assign(
+        &mut self,
+        id: Id,
+        connection_id: Id,
+        protocol: &dyn Protocol,
+    ) -> Result<Option<Ids>, &'static str> {
+        const GONE: &str = "the connection is gone";
+        let request = self.requests.get_mut(id).ok_or(GONE)?;
+        let connection = self.connections.get_mut(connection_id).ok_or(GONE)?;
+        let sent_at = connection.sent_total + connection.waiting() as u64;
+        let up = connection.upstream().ok_or(GONE)?;
         let mut ids = None;
-        if exclusive {
+        if up.key.exclusive {
             up.request = id;
         } else if protocol.correlation() == Correlation::Order {
             if !request.oneway {
                 up.order.push_back(id);
             }
         } else {
-            let Some(wire) = up.flight.insert(id) else {
-                return self.fail(id, ErrorKind::Overflow, &"the protocol has no more ids");
-            };
+            let wire = up.flight.insert(id);
+            let wire = wire.ok_or("the protocol has no more ids")?;
             request.wire = wire;
             ids = Some(Ids {
                 message: wire,
@@ -275,58 +322,20 @@ impl Worker {
         }
         request.stage = Stage::Sent;
         request.upstream = connection_id;
-        request.endpoint = endpoint;
+        request.endpoint = up.endpoint;
         request.attempts += 1;
         request.sent_at = sent_at;
-        let (oneway, uploading, downstream) =
-            (request.oneway, request.uploading, request.downstream);
-        let route = mutation(view, request.route);
-        let edits = route.is_some_and(|route| !route.request_mutation.is_empty())
-            && frame.rewritable
-            && bytes.len() == frame.len
-            && protocol.can_edit_attributes(frame.format);
-        let mut full = false;
-        if ids.is_some() || edits {
-            self.buffers.ready(&mut connection.out);
-            let set = route
-                .filter(|_| edits)
-                .map(|route| &*route.request_mutation);
-            encode(
-                &**protocol,
-                frame,
-                bytes,
-                ids,
-                set.unwrap_or(&[]),
-                &mut connection.out,
-            );
-            self.mark(connection_id);
-        } else {
-            full = self.append(connection_id, bytes);
-        }
-        if let (Some(request), Some(connection)) = (
-            self.requests.get_mut(id),
-            self.connections.get(connection_id),
-        ) {
-            let end = connection.sent_total + connection.waiting() as u64;
-            request.sent_len = (end - sent_at) as usize;
-        }
-        self.count_started(id, endpoint);
-        if full && uploading {
-            self.pause(downstream, pause::PEER);
-        }
-        if oneway && !uploading {
-            self.oneway_sent(id);
-        }
+        Ok(ids)
     }
 
-    fn count_started(&mut self, id: Id, endpoint: Id) {
+    fn count_started(&mut self, id: Id) {
         let Some(request) = self.requests.get(id) else {
             return;
         };
         let cluster = &mut self.clusters[request.cluster as usize];
         cluster.counters.upstream_rq_total += 1;
         cluster.counters.upstream_rq_active += 1;
-        if let Some(entry) = self.endpoints.get_mut(endpoint) {
+        if let Some(entry) = self.endpoints.get_mut(request.endpoint) {
             entry.active += 1;
             entry.total += 1;
             if let Some(index) = entry.index {
@@ -336,8 +345,10 @@ impl Worker {
     }
 }
 
-fn mutation(view: &View, route: u32) -> Option<&Route> {
-    view.table()?.table.routes().get(route as usize)
+/// What a route sets on its requests.
+fn mutation(view: &View, route: u32) -> Option<&[Mutation]> {
+    let route = view.table()?.table.routes().get(route as usize)?;
+    Some(&route.request_mutation)
 }
 
 /// Appends a frame with other ids and attributes.
@@ -346,9 +357,16 @@ pub(super) fn encode(
     frame: &Frame,
     bytes: &[u8],
     ids: Option<Ids>,
-    set: &[(Arc<str>, Arc<str>)],
+    set: &[Mutation],
     out: &mut Vec<u8>,
 ) {
+    if set.is_empty() {
+        let edit = Edit {
+            ids,
+            ..Edit::default()
+        };
+        return protocol.encode(frame, bytes, &edit, out);
+    }
     let mut few = [("", ""); SET];
     let many: Vec<(&str, &str)>;
     let pairs: &[(&str, &str)] = if set.len() <= SET {

@@ -81,10 +81,19 @@ impl Worker {
             return self.connect_alarm(id);
         }
         if connection.lingering {
+            let until = connection.stalled.after(LINGER);
+            if until > now {
+                return self.arm(id, until);
+            }
             return self.close_downstream(id);
         }
         if connection.waiting() > 0 {
-            let until = connection.stalled.after(write_timeout);
+            let since = if connection.stalled == Moment::NEVER {
+                now
+            } else {
+                connection.stalled
+            };
+            let until = since.after(write_timeout);
             if until > now {
                 return self.arm(id, until);
             }

@@ -25,15 +25,17 @@ impl Worker {
         let Some(view) = request.view.take() else {
             return;
         };
-        let endpoint = request.endpoint;
-        if request.kept.is_some() {
-            self.take_kept(id);
+        let (endpoint, downstream) = (request.endpoint, request.downstream);
+        if request.uploading {
+            // The rest of its bytes is passed over.
+            self.unpause(downstream, crate::connection::pause::PEER);
         }
+        self.take_kept(id);
         let Some(request) = self.requests.get(id) else {
             return;
         };
         if !request.copy {
-            let (downstream, cluster) = (request.downstream, request.cluster);
+            let cluster = request.cluster;
             let peer = match (view.direction(), caller) {
                 (meltemi_resources::Direction::Inbound, Some((_, peer))) => peer,
                 (direction, _) => self.other_side(direction, downstream, endpoint),
@@ -43,14 +45,10 @@ impl Worker {
                 self.log(id, &view, outcome, caller.map(|(remote, _)| remote));
             }
         }
-        self.requests.close(id);
-        if self
-            .endpoints
-            .get(endpoint)
-            .is_some_and(|entry| entry.index.is_none())
-        {
-            self.forget_endpoint(endpoint);
+        if let Some(request) = self.requests.get_mut(id) {
+            self.buffers.give(&mut request.held);
         }
+        self.requests.close(id);
     }
 
     fn count(&mut self, id: Id, view: &View, cluster: u32, peer: u32, outcome: Outcome) {

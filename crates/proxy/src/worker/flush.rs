@@ -3,6 +3,7 @@
 use std::io;
 
 use super::Worker;
+use crate::clock::Moment;
 use crate::connection::{HIGH, LARGE, LOW, Role, pause};
 use crate::poller::Interest;
 use crate::slots::Id;
@@ -40,7 +41,7 @@ impl Worker {
             self.buffers.ready(&mut connection.out);
             connection.out.extend_from_slice(bytes);
         }
-        let full = connection.waiting() > HIGH;
+        let full = connection.is_full();
         self.mark(id);
         full
     }
@@ -108,7 +109,16 @@ impl Worker {
             return;
         };
         let waiting = connection.waiting();
-        if waiting <= LOW {
+        if waiting == 0 && connection.is_settled() {
+            // Nearly always: all is written, and nobody waits for that.
+            let holds = connection.holds();
+            self.buffered = self.buffered + holds - connection.accounted;
+            connection.accounted = holds;
+            connection.stalled = Moment::NEVER;
+            return;
+        }
+        if waiting <= LOW && connection.full {
+            connection.full = false;
             self.drained(id);
         }
         self.rearm(id);
@@ -117,19 +127,19 @@ impl Worker {
             return;
         };
         if waiting > 0 {
-            let (now, timeout) = (self.clock.now(), self.shared.config.limits.write_timeout);
-            if connection.stalled == crate::clock::Moment::NEVER {
+            let now = self.clock.now();
+            let timeout = self.shared.config.limits.write_timeout;
+            if connection.stalled == Moment::NEVER {
                 connection.stalled = now;
             }
-            self.arm(id, now.after(timeout));
-            return;
+            return self.arm(id, now.after(timeout));
         }
-        connection.stalled = crate::clock::Moment::NEVER;
+        connection.stalled = Moment::NEVER;
         if connection.ending && !connection.ended && !connection.transport_pending {
             connection.ended = true;
             connection.stream.end();
             self.after_end(id);
-        } else if connection.read_closed || self.draining {
+        } else if connection.read_closed {
             self.close_if_done(id);
         }
     }
@@ -277,10 +287,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let mut holds = connection.waiting() + connection.stash.len();
-        if let Role::Downstream(down) = &connection.role {
-            holds += down.held;
-        }
+        let holds = connection.holds();
         self.buffered = self.buffered + holds - connection.accounted;
         connection.accounted = holds;
         let limit = self.shared.config.limits.max_connection_buffer_bytes;
@@ -317,8 +324,8 @@ impl Worker {
             return;
         };
         connection.lingering = true;
+        connection.stalled = self.clock.now();
         let until = self.clock.now().after(super::expire::LINGER);
-        connection.touched = self.clock.now();
         self.arm(id, until);
         self.rearm(id);
     }

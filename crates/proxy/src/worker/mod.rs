@@ -10,8 +10,10 @@ mod accept;
 mod bytes;
 mod dispatch;
 mod expire;
+mod failures;
 mod finish;
 mod flush;
+mod order;
 mod replies;
 mod report;
 mod requests;
@@ -99,6 +101,8 @@ pub(crate) struct Worker {
     parked: Deadlines,
     dirty: Vec<Id>,
     resumed: Vec<Id>,
+    /// Endpoints that may be of no more use.
+    leaving: Vec<Id>,
     rng: Rng,
     draining: bool,
     stopped: bool,
@@ -139,6 +143,7 @@ impl Worker {
             parked: Deadlines::default(),
             dirty: Vec::new(),
             resumed: Vec::new(),
+            leaving: Vec::new(),
             rng: Rng::new(number as u64 + 1),
             draining: false,
             stopped: false,
@@ -177,6 +182,9 @@ impl Worker {
         self.drive();
         self.expire();
         self.drive();
+        if !self.leaving.is_empty() {
+            self.drop_leaving();
+        }
         if !self.log.is_empty() && self.clock.now().since(self.log_since) >= LOG_DELAY {
             self.flush_log();
         }

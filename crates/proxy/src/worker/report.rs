@@ -1,6 +1,7 @@
 //! What this worker counted, for whoever asks.
 
 use super::Worker;
+use crate::connection::Role;
 use crate::stats::counters::WorkerCounters;
 use crate::stats::report::{EndpointState, Report};
 
@@ -12,17 +13,18 @@ impl Worker {
             tcp: self.tcp_series.all().to_vec(),
             ..Report::default()
         };
-        for port in self.ports.iter().flatten() {
-            let view = &port.view;
-            report
-                .listeners
-                .push((view.listener.address, port.counters));
-            if let Some(filter) = view.filter() {
-                let names = (filter.protocol.clone(), filter.stat_prefix.clone());
-                report.protocols.push((names.0, names.1, port.requests));
+        self.report_listeners(&mut report);
+        let mut sent = vec![0; self.clusters.len()];
+        for connection in self.connections.iter() {
+            match &connection.role {
+                Role::Upstream(up) => sent[up.cluster as usize] += connection.sent_total,
+                Role::Tunnel(half) if half.upstream => {
+                    sent[half.cluster as usize] += connection.sent_total;
+                }
+                _ => {}
             }
         }
-        for entry in &self.clusters {
+        for (entry, sent) in self.clusters.iter().zip(sent) {
             let Some(cluster) = &entry.cluster else {
                 continue;
             };
@@ -39,10 +41,48 @@ impl Worker {
             };
             let ids = entry.endpoints.iter().copied();
             let endpoints = cluster.endpoints.iter().zip(ids).map(endpoint).collect();
+            let mut counters = entry.counters;
+            counters.upstream_cx_tx_bytes_total += sent;
             report
                 .clusters
-                .push((entry.name.clone(), entry.counters, endpoints));
+                .push((entry.name.clone(), counters, endpoints));
         }
         report
+    }
+
+    /// Listeners, with what is counted per connection only when it closes.
+    fn report_listeners(&self, report: &mut Report) {
+        let mut sent = vec![0; self.ports.len()];
+        let mut active = vec![0; self.ports.len()];
+        for connection in self.connections.iter() {
+            match &connection.role {
+                Role::Downstream(down) => sent[down.listener as usize] += connection.sent_total,
+                Role::Tunnel(half) if !half.upstream => {
+                    sent[half.listener as usize] += connection.sent_total;
+                }
+                _ => {}
+            }
+        }
+        for view in self
+            .requests
+            .iter()
+            .filter_map(|request| request.view.as_ref())
+        {
+            active[view.number as usize] += 1;
+        }
+        for (number, port) in self.ports.iter().enumerate() {
+            let Some(port) = port else { continue };
+            let mut counters = port.counters;
+            counters.downstream_cx_tx_bytes_total += sent[number];
+            report
+                .listeners
+                .push((port.view.listener.address, counters));
+            if let Some(filter) = port.view.filter() {
+                let mut requests = port.requests;
+                requests.request_active = active[number];
+                let (protocol, prefix) = (filter.protocol.clone(), filter.stat_prefix.clone());
+                report.protocols.push((protocol, prefix, requests));
+            }
+        }
     }
 }

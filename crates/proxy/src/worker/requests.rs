@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use meltemi_codec::{ErrorKind, Frame, Kind};
+use meltemi_codec::{ErrorKind, Frame, Kind, Protocol};
 
 use super::Worker;
 use crate::connection::{Body, HIGH, pause};
 use crate::filter::{RequestView, Verdict};
-use crate::request::{Kept, NONE, Stage};
+use crate::request::{Kept, Stage};
 use crate::slots::Id;
+use crate::stats::counters::ProtocolCounters;
 use crate::view::{Head, View};
 
 /// All filters have been asked.
@@ -41,32 +42,17 @@ impl Worker {
         let Some(down) = connection.downstream() else {
             return;
         };
-        let listener = down.listener;
-        let Some(port) = self
-            .ports
-            .get_mut(listener as usize)
-            .and_then(Option::as_mut)
-        else {
+        let Some(Some(port)) = self.ports.get_mut(down.listener as usize) else {
             return;
         };
         let view = Rc::clone(&port.view);
-        if !view
-            .protocol()
-            .is_some_and(|protocol| Arc::ptr_eq(protocol, &down.protocol))
-        {
+        let protocol = &down.protocol;
+        let speaks = |ours: &Arc<dyn Protocol>| Arc::ptr_eq(ours, protocol);
+        if !view.protocol().is_some_and(speaks) {
             // The listener speaks something else by now; its clients connect again.
             return self.stop_reading(id);
         }
-        let protocol = &down.protocol;
-        let oneway = frame.kind == Kind::Oneway;
-        port.requests.request += 1;
-        if oneway {
-            port.requests.request_oneway += 1;
-        } else if frame.kind == Kind::StreamOpen {
-            port.requests.request_stream += 1;
-        } else {
-            port.requests.request_twoway += 1;
-        }
+        count_request(&mut port.requests, frame.kind);
         let request_id = self.requests.open(Rc::clone(&view), now);
         let Some(request) = self.requests.get_mut(request_id) else {
             return;
@@ -74,91 +60,47 @@ impl Worker {
         protocol.reply_to(frame, bytes, &mut request.reply_to);
         request.downstream = id;
         request.received = frame.len as u64;
-        request.oneway = oneway;
+        request.oneway = frame.kind == Kind::Oneway;
         request.stream = frame.kind == Kind::StreamOpen;
         if let Some((_, format)) = &self.shared.access_log {
-            capture(
-                format.attributes(),
-                &mut request.captured,
-                &Head {
-                    protocol: &**protocol,
-                    frame,
-                    bytes,
-                },
-            );
+            let protocol = &**protocol;
+            let head = Head {
+                protocol,
+                frame,
+                bytes,
+            };
+            capture(format.attributes(), &mut request.captured, &head);
         }
-        if bytes.len() < frame.len {
+        let left = frame.len - bytes.len();
+        if left > 0 {
             request.uploading = true;
             connection.body = Body::Of {
-                left: frame.len - bytes.len(),
+                left,
                 request: request_id,
             };
         }
-        if !oneway {
+        if frame.kind != Kind::Oneway {
             self.line_up(id, request_id, frame);
         }
-        if self.requests.live() > self.shared.config.limits.max_requests {
+        match self.over_a_limit() {
+            Some(reason) => self.fail(request_id, ErrorKind::Overflow, reason),
+            None => self.advance(request_id, &view, frame, bytes, 0),
+        }
+    }
+
+    /// Why this worker takes no more requests at the moment.
+    fn over_a_limit(&mut self) -> Option<&'static str> {
+        let limits = &self.shared.config.limits;
+        if self.requests.live() > limits.max_requests {
             self.counters.overflow_requests += 1;
-            return self.fail(
-                request_id,
-                ErrorKind::Overflow,
-                &"too many requests are in flight",
-            );
+            return Some("too many requests are in flight");
         }
-        if self.buffered > self.worker_buffer_limit() {
+        // Every worker may hold its part of what the process may.
+        if self.buffered > limits.max_buffered_bytes / self.shared.inboxes.len() {
             self.counters.overflow_buffered_bytes += 1;
-            return self.fail(
-                request_id,
-                ErrorKind::Overflow,
-                &"too many bytes wait in memory",
-            );
+            return Some("too many bytes wait in memory");
         }
-        self.advance(request_id, &view, frame, bytes, 0);
-    }
-
-    /// Every worker may hold its part of what the process may.
-    fn worker_buffer_limit(&self) -> usize {
-        self.shared.config.limits.max_buffered_bytes / self.shared.inboxes.len()
-    }
-
-    /// Puts a request at the end of its connection's list, which is the order of the replies.
-    fn line_up(&mut self, id: Id, request_id: Id, frame: &Frame) {
-        let max = self.shared.config.limits.max_connection_requests;
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
-        let Some(down) = connection.downstream() else {
-            return;
-        };
-        let unordered = down.any_order || frame.any_order;
-        if unordered && !down.any_order && down.requests == 0 {
-            down.any_order = true;
-        } else if down.any_order && !unordered {
-            down.any_order = false;
-        }
-        if down.any_order && down.requests > 0 && frame.ids.message <= down.highest && !down.twins {
-            let mut next = down.first;
-            while next != NONE && !down.twins {
-                let other = self.requests.at(next);
-                down.twins = other.reply_to.ids.message == frame.ids.message;
-                next = other.behind;
-            }
-        }
-        down.highest = down.highest.max(frame.ids.message);
-        let last = down.last;
-        if last == NONE {
-            down.first = request_id.index;
-        }
-        down.last = request_id.index;
-        down.requests += 1;
-        let too_many = down.requests as usize >= max;
-        if last != NONE {
-            self.requests.at(last).behind = request_id.index;
-        }
-        self.requests.at(request_id.index).before = last;
-        if too_many {
-            self.pause(id, pause::REQUESTS);
-        }
+        None
     }
 
     /// Takes a request on from the filter `from`.
@@ -170,42 +112,13 @@ impl Worker {
         bytes: &[u8],
         from: usize,
     ) {
-        let whole = bytes.len() == frame.len;
-        let mut copy_to = None;
         if view.has_filters && from != NO_MORE_FILTERS {
-            let inbox = Arc::clone(&self.inbox);
-            let Some(protocol) = view.protocol() else {
-                return;
-            };
-            let mut filters = view.filters.borrow_mut();
-            for (at, filter) in filters.iter_mut().enumerate().skip(from) {
-                let mut seen = RequestView {
-                    protocol: &**protocol,
-                    frame,
-                    head: bytes,
-                    keep: false,
-                    copy_to: None,
-                    id,
-                    inbox: &inbox,
-                };
-                let verdict = filter.request(&mut seen);
-                if let Some(request) = self.requests.get_mut(id)
-                    && seen.keep
-                {
-                    request.keeper = Some(at as u8);
-                }
-                copy_to = seen.copy_to.or(copy_to);
-                match verdict {
-                    Verdict::Continue => {}
-                    Verdict::Answer { kind, message } => {
-                        drop(filters);
-                        return self.fail(id, kind, &message);
-                    }
-                    Verdict::Park { timeout } => {
-                        drop(filters);
-                        self.keep(id, frame, bytes, at + 1, Stage::Parked);
-                        return self.park(id, timeout);
-                    }
+            match self.ask_filters(id, view, frame, bytes, from) {
+                (_, Verdict::Continue) => {}
+                (_, Verdict::Answer { kind, message }) => return self.fail(id, kind, &message),
+                (at, Verdict::Park { timeout }) => {
+                    self.keep(id, frame, bytes, at + 1, Stage::Parked);
+                    return self.park(id, timeout);
                 }
             }
         }
@@ -213,13 +126,11 @@ impl Worker {
             return;
         };
         let keeps = request.keeper.is_some();
-        if (keeps || copy_to.is_some()) && !whole {
-            // The filters have spoken; only the rest of the bytes is missing. A copy that was asked
-            // for stays with the bytes.
-            request.copy_to = copy_to;
+        if (keeps || request.copy_to.is_some()) && bytes.len() < frame.len {
+            // The filters have spoken; only the rest of the bytes is missing.
             return self.keep(id, frame, bytes, NO_MORE_FILTERS, Stage::Collecting);
         }
-        let copy_to = copy_to.or_else(|| request.copy_to.take());
+        let copy_to = request.copy_to.take();
         if keeps {
             self.keep(id, frame, bytes, NO_MORE_FILTERS, Stage::Queued);
         }
@@ -227,6 +138,44 @@ impl Worker {
             self.copy(id, view, frame, bytes, &cluster);
         }
         self.route(id, view, frame, bytes);
+    }
+
+    /// Asks the filters from `from` on; the one that did not let the request go on, with its verdict.
+    fn ask_filters(
+        &mut self,
+        id: Id,
+        view: &View,
+        frame: &Frame,
+        bytes: &[u8],
+        from: usize,
+    ) -> (usize, Verdict) {
+        let mut filters = view.filters.borrow_mut();
+        let Some(protocol) = view.protocol() else {
+            return (from, Verdict::Continue);
+        };
+        for (at, filter) in filters.iter_mut().enumerate().skip(from) {
+            let mut seen = RequestView {
+                protocol: &**protocol,
+                frame,
+                head: bytes,
+                keep: false,
+                copy_to: None,
+                id,
+                inbox: &self.inbox,
+            };
+            let verdict = filter.request(&mut seen);
+            let (keep, copy_to) = (seen.keep, seen.copy_to);
+            if let Some(request) = self.requests.get_mut(id) {
+                if keep {
+                    request.keeper = Some(at as u8);
+                }
+                request.copy_to = copy_to.or(request.copy_to.take());
+            }
+            if verdict != Verdict::Continue {
+                return (at, verdict);
+            }
+        }
+        (from, Verdict::Continue)
     }
 
     /// Lets a request own its bytes.
@@ -416,5 +365,14 @@ fn capture(names: &[String], into: &mut Vec<Vec<u8>>, head: &Head<'_>) {
     for (name, value) in names.iter().zip(into) {
         value.clear();
         value.extend_from_slice(head.get(name).unwrap_or_default());
+    }
+}
+
+fn count_request(counters: &mut ProtocolCounters, kind: Kind) {
+    counters.request += 1;
+    match kind {
+        Kind::Oneway => counters.request_oneway += 1,
+        Kind::StreamOpen => counters.request_stream += 1,
+        _ => counters.request_twoway += 1,
     }
 }

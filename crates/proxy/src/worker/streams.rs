@@ -1,9 +1,10 @@
-//! Streams: frames that follow a request on its id stay with the upstream that got the first one.
+//! Streams (frames that follow a request on its id stay with the upstream that got the first one) and
+//! heartbeats.
 
 use meltemi_codec::{DecodeError, Frame, Kind};
 
 use super::Worker;
-use crate::connection::{Body, pause};
+use crate::connection::{Body, Role, pause};
 use crate::request::{NONE, Stage};
 use crate::slots::Id;
 
@@ -63,5 +64,39 @@ impl Worker {
     /// A downstream sent what only upstreams send.
     pub(super) fn not_a_request(&mut self, id: Id, error: &DecodeError) {
         self.undecodable(id, error);
+    }
+
+    /// The caller is alive, and so are we.
+    pub(super) fn answer_heartbeat(&mut self, id: Id, frame: &Frame, bytes: &[u8]) {
+        let mut reply = Vec::new();
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        match &mut connection.role {
+            Role::Downstream(down) => {
+                down.protocol.heartbeat_reply(frame, bytes, &mut reply);
+                let listener = down.listener;
+                if !down.replying.is_none() {
+                    down.behind.extend_from_slice(&reply);
+                    reply.clear();
+                }
+                if let Some(port) = self.port(listener) {
+                    port.requests.request_heartbeat += 1;
+                }
+            }
+            Role::Upstream(up) => {
+                let busy = self
+                    .requests
+                    .get(up.request)
+                    .is_some_and(|request| request.uploading);
+                if !busy {
+                    up.protocol.heartbeat_reply(frame, bytes, &mut reply);
+                }
+            }
+            Role::Tunnel(_) => {}
+        }
+        if !reply.is_empty() {
+            self.append(id, &reply);
+        }
     }
 }

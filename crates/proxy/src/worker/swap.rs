@@ -1,16 +1,19 @@
 //! New tables, taken over between two turns. Connections, counters, pools and balancer state stay.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use meltemi_resources::NetworkFilter;
+
 use super::{Port, Worker};
 use crate::cluster::ClusterEntry;
-use crate::filter::Filter;
+
 use crate::logging;
 use crate::slots::Id;
 use crate::stats::counters::{ListenerCounters, ProtocolCounters};
 use crate::tables::{CompiledListener, Tables};
-use crate::view::View;
+use crate::view::{Filters, View};
 
 impl Worker {
     pub(super) fn swap(&mut self) {
@@ -21,9 +24,11 @@ impl Worker {
         let before = std::mem::replace(&mut self.tables, Arc::clone(&tables));
         self.counters.snapshots_total += 1;
         self.swap_clusters(&tables);
+        let mut new_tables = Vec::new();
         for listener in &tables.listeners {
-            self.swap_listener(listener);
+            self.swap_listener(listener, &mut new_tables);
         }
+        self.counters.tables_in_force_total += new_tables.len() as u64;
         // The engine still holds it: nothing large is freed here.
         drop(before);
     }
@@ -66,17 +71,33 @@ impl Worker {
         self.forget_endpoint(endpoint);
     }
 
-    /// Drops an endpoint that is no longer part of its cluster once nothing uses it.
+    /// Notes an endpoint that may be of no more use. It stays until the end of the turn: a request
+    /// that just ended there still names it in its metrics and its log line.
+    #[inline]
     pub(super) fn forget_endpoint(&mut self, endpoint: Id) {
-        let unused = |entry: &crate::cluster::EndpointEntry| {
-            entry.index.is_none() && entry.connections == 0 && entry.active == 0
-        };
-        if self.endpoints.get(endpoint).is_some_and(unused) {
-            self.endpoints.remove(endpoint);
+        if self
+            .endpoints
+            .get(endpoint)
+            .is_some_and(|entry| entry.index.is_none())
+        {
+            self.leaving.push(endpoint);
         }
     }
 
-    fn swap_listener(&mut self, new: &CompiledListener) {
+    /// Drops endpoints that are no longer part of a cluster and that nothing uses.
+    pub(super) fn drop_leaving(&mut self) {
+        let unused = |entry: &crate::cluster::EndpointEntry| {
+            entry.index.is_none() && entry.connections == 0 && entry.active == 0
+        };
+        for endpoint in std::mem::take(&mut self.leaving) {
+            if self.endpoints.get(endpoint).is_some_and(unused) {
+                self.endpoints.remove(endpoint);
+            }
+        }
+    }
+
+    /// Takes over a listener; a route table that was not in force before goes to `new_tables`, once.
+    fn swap_listener(&mut self, new: &CompiledListener, new_tables: &mut Vec<usize>) {
         let number = new.number as usize;
         if self.ports.len() <= number {
             self.ports.resize_with(number + 1, || None);
@@ -90,7 +111,7 @@ impl Worker {
         {
             return;
         }
-        let filters = match self.make_filters(new) {
+        let filters = match self.filters(new, before.as_deref()) {
             Ok(filters) => filters,
             Err(reason) => {
                 // The listener goes on as it was, or stays closed to requests.
@@ -107,11 +128,13 @@ impl Worker {
             seed,
             before.as_deref(),
         );
-        let changed = match (view.table(), before.as_ref().and_then(|view| view.table())) {
-            (Some(new), Some(old)) => !Arc::ptr_eq(new, old),
-            (new, _) => new.is_some(),
-        };
-        self.counters.tables_in_force_total += u64::from(changed);
+        let key = |view: &View| view.table().map(|table| Arc::as_ptr(table) as usize);
+        if let Some(table) = key(&view)
+            && before.as_deref().and_then(key) != Some(table)
+            && !new_tables.contains(&table)
+        {
+            new_tables.push(table);
+        }
         match &mut self.ports[number] {
             Some(port) => port.view = Rc::new(view),
             none => {
@@ -124,10 +147,19 @@ impl Worker {
         }
     }
 
-    fn make_filters(&self, new: &CompiledListener) -> Result<Vec<Box<dyn Filter>>, String> {
-        let meltemi_resources::NetworkFilter::MetaProtocol(filter) = &new.listener.filter else {
-            return Ok(Vec::new());
+    /// The filters of a listener: those that it has while their configuration stays the same, since
+    /// what they count must not start anew with every change of a route.
+    fn filters(&self, new: &CompiledListener, before: Option<&View>) -> Result<Filters, String> {
+        let NetworkFilter::MetaProtocol(filter) = &new.listener.filter else {
+            return Ok(Filters::default());
         };
+        if let Some(before) = before
+            && before
+                .filter()
+                .is_some_and(|old| old.filters == filter.filters)
+        {
+            return Ok(Rc::clone(&before.filters));
+        }
         let mut filters = Vec::new();
         for wanted in &filter.filters {
             if let Some(factory) = self.shared.config.filters.get(&*wanted.name) {
@@ -135,6 +167,6 @@ impl Worker {
                 filters.push(made.map_err(|reason| format!("filter {}: {reason}", wanted.name))?);
             }
         }
-        Ok(filters)
+        Ok(Rc::new(RefCell::new(filters)))
     }
 }

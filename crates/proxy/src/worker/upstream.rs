@@ -153,12 +153,10 @@ impl Worker {
         let Some(request) = self.requests.get_mut(request_id) else {
             return;
         };
-        let downstream = request.downstream;
         if request.keeper.is_some() {
             self.buffered += kept.bytes.len();
             request.kept = Some(kept);
         }
-        self.unpause(downstream, crate::connection::pause::PEER);
     }
 
     /// No connection: nothing was sent, so the requests go elsewhere.
@@ -275,6 +273,14 @@ impl Worker {
 
     /// An upstream's FIN.
     pub(super) fn upstream_ended(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let Some(up) = connection.upstream() else {
+            return;
+        };
+        let number = up.cluster as usize;
+        self.clusters[number].counters.upstream_cx_destroy_remote += 1;
         self.upstream_broken(id, "closed the connection");
     }
 
@@ -299,9 +305,7 @@ impl Worker {
         }
         let waiting = std::mem::take(&mut up.waiting);
         let (address, number, endpoint) = (up.address, up.cluster as usize, up.endpoint);
-        if requests.is_empty() {
-            self.clusters[number].counters.upstream_cx_idle_unexpected += 1;
-        } else {
+        if !requests.is_empty() {
             self.clusters[number]
                 .counters
                 .upstream_cx_destroy_with_active_rq += 1;
@@ -312,7 +316,10 @@ impl Worker {
             self.leave_upstream(request, false);
             self.send_again(request, &bytes);
         }
-        let message = format!("upstream {address} {reason}");
+        let message = format!(
+            "upstream {address} of '{}' {reason}",
+            self.clusters[number].name
+        );
         for request in requests {
             let sent = |entry: &crate::request::Request| {
                 matches!(entry.stage, Stage::Sent | Stage::Replying) && entry.upstream == id
@@ -401,7 +408,7 @@ impl Worker {
             }
         }
         let Some(connection) = self.connections.get_mut(upstream) else {
-            return self.forget_endpoint(endpoint);
+            return;
         };
         let Some(up) = connection.upstream() else {
             return;

@@ -118,10 +118,9 @@ fn serve(stream: TcpStream, name: &str, seen: &Seen) -> io::Result<()> {
 
 fn act(message: &Message, reply: Message, writer: &Arc<Mutex<TcpStream>>) -> io::Result<()> {
     let send = |message: &Message| writer.lock().unwrap().write_all(&message.encode());
-    let digits = message.method.find(|letter: char| letter.is_ascii_digit());
-    let (verb, number) = message
-        .method
-        .split_at(digits.unwrap_or(message.method.len()));
+    let method = message.method.trim_start_matches("free:");
+    let digits = method.find(|letter: char| letter.is_ascii_digit());
+    let (verb, number) = method.split_at(digits.unwrap_or(method.len()));
     let number: u64 = number.parse().unwrap_or(0);
     match verb {
         "sleep" => {

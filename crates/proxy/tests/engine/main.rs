@@ -8,6 +8,7 @@ mod again;
 mod bodies;
 mod errors;
 mod limits;
+mod mixed;
 mod multiplexed;
 mod observed;
 mod order;

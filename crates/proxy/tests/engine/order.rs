@@ -167,3 +167,24 @@ fn by_position_a_reply_that_comes_late_is_passed_over_not_given_to_the_next_requ
     assert_eq!(server.connections(), 1);
     assert_eq!(crate::bed::stat(&engine, "upstream_rq_late_reply"), 1);
 }
+
+#[test]
+fn a_request_can_say_that_its_reply_may_pass_others_which_holds_among_its_like_only() {
+    let server = Server::start("a");
+    let mesh = Mesh::of(&[&server]);
+    let _engine = start(config(Toy::with_ids()), &mesh);
+    let mut client = Client::connect(mesh.address);
+    let mut order = |methods: [&str; 3]| {
+        for (id, method) in (1..).zip(methods) {
+            client.send(&Message::request(id, method, b""));
+        }
+        [0; 3].map(|_| client.receive().id)
+    };
+    assert_eq!(
+        order(["free:sleep200", "free:echo", "free:sleep100"]),
+        [2, 3, 1]
+    );
+    assert_eq!(order(["free:sleep200", "echo", "free:echo"]), [1, 2, 3]);
+    assert_eq!(order(["sleep200", "free:echo", "free:echo"]), [1, 2, 3]);
+    assert_eq!(order(["free:sleep200", "free:echo", "free:echo"])[2], 1);
+}
