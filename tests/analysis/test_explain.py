@@ -197,6 +197,23 @@ def test_all_replicas_of_the_caller_are_named() -> None:
     assert (answer["from"], answer["namespace"]) == (["client-0.front", "client-1.front"], "front")
 
 
+def test_a_caller_is_found_in_the_only_namespace_that_has_it() -> None:
+    assert ask(mesh(), "hello.shop", caller="hello-v2")["from"] == ["hello-v2-0.shop"]
+    assert ask(mesh(), "hello.shop", caller="client-1")["namespace"] == "front"
+    with pytest.raises(UnknownNameError, match="client is no replica") as raised:
+        ask(mesh(), "hello.shop", caller="client", namespace="shop")
+    assert "client-0.front" in raised.value.hint
+
+
+def test_a_caller_that_several_namespaces_have_is_asked_for() -> None:
+    more = WORKLOADS.split("---")[2].replace("namespace: front", "namespace: shop")
+    several = mesh(more)
+    with pytest.raises(UnknownNameError, match="client is in several namespaces") as raised:
+        ask(several, "hello.shop", caller="client")
+    assert "client-0.front, client-0.shop" in str(raised.value)
+    assert ask(several, "hello.shop", caller="client", namespace="shop")["namespace"] == "shop"
+
+
 @pytest.mark.parametrize("name", ["hello", "hello.shop", "hello.shop.svc", HOST, HOST.upper()])
 def test_a_service_has_many_names(name: str) -> None:
     assert ask(mesh(), name)["service"] == HOST
@@ -250,6 +267,15 @@ def test_the_command_asks_files(tmp_path: Path) -> None:
     done = meltemi("hello", "--config", str(tmp_path), "--attr", "Method=sayHello", "-o", "json")
     assert (done.returncode, ": error:" in done.stderr) == (0, False)
     assert json.loads(done.stdout)["route"] == "split"
+
+
+def test_the_command_warns_of_names_that_the_files_do_not_have(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text(documents(rule({"name": "r", "route": to("v9=100")})))
+    done = meltemi("hello", "--config", str(tmp_path))
+    assert done.returncode == 0
+    assert f"warning: spec.routes[0].route[0].destination.subset: no DestinationRule of {HOST}" in (
+        done.stderr
+    )
 
 
 def test_the_command_fails_in_one_sentence(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from control_plane_process import HOST, Running, listening, router, running
+from control_plane_process import HOST, MESH, Running, listening, router, running
 from meltemi.cli.kinds import KINDS, kind_named
 from meltemi.config import kinds as config_kinds
 
@@ -71,6 +71,23 @@ def test_apply_takes_several_files_as_one_change(meltemi: Meltemi, tmp_path: Pat
     done = meltemi("apply", "-f", str(good), "-f", str(bad))
     assert done.returncode == 0
     assert "host-taken" not in done.stderr and "has no effect" in done.stderr
+
+
+def test_an_issue_names_its_path_once(meltemi: Meltemi, control_plane: Running) -> None:
+    text = router("v1").replace("  routes:", "  gateways: [a/b]\n  routes:")
+    done = meltemi("apply", "--filename", "-", given=text)
+    assert done.stderr.count("spec.gateways") == 1, done.stderr
+    assert meltemi("status").stdout.count("spec.gateways") == 1
+    assert control_plane.log.read_text().count("spec.gateways") == 1
+
+
+def test_status_counts_one_object_as_one(meltemi: Meltemi, control_plane: Running) -> None:
+    assert ", 4 objects\n" in meltemi("status").stdout
+    one = MESH.split("---")[0]
+    (control_plane.directory / "mesh.yaml").write_text(one)
+    deadline = time.monotonic() + 5
+    while ", 1 object\n" not in meltemi("status").stdout:
+        assert time.monotonic() < deadline
 
 
 def test_what_get_prints_as_yaml_can_be_applied_again(meltemi: Meltemi) -> None:
@@ -249,6 +266,10 @@ class TestMistakes:
 
     def test_apply_without_a_file_is_wrong_usage(self, meltemi: Meltemi) -> None:
         assert meltemi("apply").returncode == 2
+        done = meltemi("apply", "hello.yaml")
+        assert (done.returncode, "meltemi apply -f hello.yaml" in done.stderr) == (2, True)
+        done = meltemi("apply", "-f", "a.yaml", "b c.yaml")
+        assert "meltemi apply -f a.yaml -f 'b c.yaml'" in done.stderr
 
     def test_ctrl_c_ends_a_command_without_a_word_too_many(self, control_plane: Running) -> None:
         command = [sys.executable, "-m", "meltemi", "apply", "-f", "-"]

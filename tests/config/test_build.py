@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import Load, Said
 from meltemi import config
-from meltemi.config.policies import full_host
+from meltemi.config.rules.names import full_host
 from meltemi.model import Endpoint, LoadBalancer, Mesh, MeshMode, Resolution, Service
 from meltemi.model.addresses import Addresses
 

@@ -113,7 +113,6 @@ bad-value|{loadBalancer: {consistentHash: {maglev: {tableSize: 1000}}}}
 bad-value|{loadBalancer: {consistentHash: {maglev: {tableSize: 5000011}}}}
 missing-field|{loadBalancer: {consistentHash: {httpCookie: {name: ""}}}}
 duplicate-value|{loadBalancer: {consistentHash: {httpCookie: {name: a, attributes: [{name: a}, {name: a}]}}}}
-one-of|{loadBalancer: {warmup: {duration: 1s}, warmupDurationSecs: 1s}}
 one-of|{loadBalancer: {localityLbSetting: {}, zoneAwareLbSetting: {}}}
 one-of|{loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {a: 100}}], failover: [{from: a, to: b}]}}}
 one-of|{loadBalancer: {localityLbSetting: {failover: [{from: a, to: b}], failoverPriority: [topology.kubernetes.io/zone]}}}

@@ -125,6 +125,21 @@ def test_a_mesh_that_starts_with_an_invalid_file_starts_with_what_is_valid() -> 
     assert watched.codes == ["yaml-syntax"]
 
 
+def test_a_new_file_with_an_error_changes_nothing_until_it_is_right(watched: Watched) -> None:
+    text = A.replace("name: a", "name: c") + "---\n"
+    assert watched.save(text + "kind: {\n", "new.yaml") == ["a=1.1.1.1", "b=1.1.1.1"]
+    assert watched.codes == ["yaml-syntax"]
+    assert watched.look(later_s=60) == ["a=1.1.1.1", "b=1.1.1.1"]
+    assert watched.save(text, "new.yaml") == ["a=1.1.1.1", "b=1.1.1.1", "c=1.1.1.1"]
+    assert watched.codes == []
+
+
+def test_a_file_that_was_wrong_at_the_start_keeps_what_was_taken_of_it() -> None:
+    watched = Watched()
+    watched.save(A + "---\nkind: {\n")
+    assert watched.save(A.replace("1.1.1.1", "2.2.2.2") + "---\nkind: [\n") == ["a=1.1.1.1"]
+
+
 def test_nothing_new_is_no_change(watched: Watched) -> None:
     before = watched.changes
     watched.look(later_s=1)

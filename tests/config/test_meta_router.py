@@ -112,6 +112,32 @@ def test_conditions_of_a_route(
     assert said(load(matching(attributes))) == expected
 
 
+def test_a_wrong_condition_is_told_the_nearest(load: Load) -> None:
+    (issue,) = load(matching("{method: {regexp: x}}")).issues
+    assert (issue.message, issue.hint) == ("unknown field regexp", "did you mean regex?")
+    (issue,) = load(matching("{method: {wild: x}}")).issues
+    assert issue.hint == "known fields: exact, prefix, regex"
+
+
+def test_a_short_host_is_a_service_of_the_rules_own_namespace(load: Load) -> None:
+    found = load("""
+        apiVersion: metaprotocol.aeraki.io/v1alpha1
+        kind: MetaRouter
+        metadata: {name: a, namespace: shop}
+        spec: {hosts: [Hello], routes: [{route: [{destination: {host: Stock, subset: v1}}]}]}
+        """)
+    (rule,) = config.build(found.objects, Addresses())[0].meta_routers
+    assert rule.host == "hello.shop.svc.cluster.local"
+    (to,) = rule.routes[0].destinations
+    assert to.destination.host == "stock.shop.svc.cluster.local"
+
+
+def test_a_short_and_a_full_host_are_one_host(load: Load, said: Said) -> None:
+    short = router(f"{{hosts: [hello], routes: [{{{TO}}}]}}")
+    full = router(f"{{hosts: [{HOST}], routes: [{{{TO}}}]}}").replace("name: a", "name: b")
+    assert said(load(x=short, y=full)) == ["warning host-taken spec.hosts[0]"]
+
+
 def test_a_regular_expression_is_judged_by_the_engine_and_says_why(load: Load) -> None:
     (issue,) = load(matching("{a: {regex: 'x{1000}{1000}{1000}'}}")).issues
     assert issue.code == "bad-regex"

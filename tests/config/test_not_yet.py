@@ -79,6 +79,41 @@ def test_a_rule_of_some_workloads_holds_for_none_but_refuses_for_all(load: Load)
     assert made.policy.unsafe
 
 
+def test_a_selector_says_that_the_whole_rule_is_left_out(load: Load, said: Said) -> None:
+    (issue,) = load(rule("{host: a, workloadSelector: {matchLabels: {app: x}}}")).issues
+    assert issue.hint == "the whole rule is left out, but for its tls"
+    empty = load(rule("{host: a, workloadSelector: {matchLabels: {}}}"))
+    assert said(empty) == ["warning empty-selector spec.workloadSelector"]
+    assert len(config.build(empty.objects, Addresses())[0].destination_rules) == 1
+
+
+@pytest.mark.parametrize(
+    ("mesh", "expected"),
+    [("mesh: none, ", ["warning no-effect spec.ports[0].hostPort"]), ("mesh: sidecar, ", [])],
+)
+def test_a_host_port_without_a_sidecar_is_named(
+    load: Load, said: Said, mesh: str, expected: list[str]
+) -> None:
+    found = load(f"""
+        apiVersion: meltemi.io/v1alpha1
+        kind: Workload
+        metadata: {{name: a}}
+        spec: {{{mesh}command: [x], ports: [{{name: thrift, port: 1, hostPort: 2}}]}}
+        """)
+    assert said(found) == expected
+
+
+@pytest.mark.parametrize("mode", ["proxyless", "gateway"])
+def test_a_mesh_mode_that_is_not_there_says_how_the_workload_runs(load: Load, mode: str) -> None:
+    (issue,) = load(f"""
+        apiVersion: meltemi.io/v1alpha1
+        kind: Workload
+        metadata: {{name: a}}
+        spec: {{command: [x], mesh: {mode}}}
+        """).issues
+    assert "without a sidecar" in issue.hint
+
+
 @pytest.mark.parametrize(
     ("text", "paths"),
     [

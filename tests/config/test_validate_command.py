@@ -93,6 +93,20 @@ def test_several_paths_and_folders_are_read_and_each_file_once(good: Path, bad: 
         assert result.output.splitlines()[-1].startswith("2 files, 1 valid object, 3 errors")
 
 
+def test_a_path_needs_no_option(good: Path, bad: Path) -> None:
+    result = run(good)
+    assert (result.exit_code, result.output[:22]) == (0, "1 file, 1 valid object")
+    assert run(good, bad, "-o", "json").exit_code == 1
+
+
+def test_names_that_another_file_may_hold_are_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "apiVersion: metaprotocol.aeraki.io/v1alpha1\nkind: MetaRouter\nmetadata: {name: a}\n"
+        "spec: {hosts: [hello], routes: [{route: [{destination: {host: hello}}]}]}\n"
+    )
+    assert run(tmp_path).output == "1 file, 1 valid object, 0 errors, 0 warnings\n"
+
+
 def test_standard_input_is_read_as_a_dash() -> None:
     result = run("-f", "-", stdin=BAD)
     assert result.exit_code == 1

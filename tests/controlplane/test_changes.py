@@ -66,6 +66,63 @@ async def test_a_file_with_an_error_changes_nothing_and_says_where(
         assert control_plane.steer("GET", "/v1/status").json()["issues"] == []
 
 
+async def test_a_new_file_with_an_error_changes_nothing_until_it_is_right(
+    control_plane: Running,
+) -> None:
+    node_id = control_plane.node_id("caller")
+    path = control_plane.directory / "router.yaml"
+    async with listening(control_plane, node_id, control_plane.token(node_id)) as node:
+        await node.until(node.route)
+        before = node.route()
+        path.write_text(f"{router('v1')}---\nkind: Foo\n")
+        await node.until(lambda: f"{path}:10" in control_plane.log.read_text())
+        await asyncio.sleep(0.3)
+        assert node.route() == before
+        path.write_text(router("v1"))
+        await node.until(lambda: b"to-v1" in node.route())
+
+
+async def test_what_a_saved_file_changes_is_said(control_plane: Running) -> None:
+    path = control_plane.directory / "router.yaml"
+
+    async def says(line: str) -> None:
+        async with asyncio.timeout(5):
+            while line not in control_plane.log.read_text():
+                await asyncio.sleep(0.02)
+
+    path.write_text(router("v1"))
+    await says("files: added MetaRouter default/echo\n")
+    path.write_text(router("v2"))
+    await says("files: changed MetaRouter default/echo\n")
+    path.write_text(router("v2").replace("hosts:", "host:"))
+    await says(f"{path}:5")
+    path.write_text(router("v2"))
+    await says(f"{path}: no errors any more\n")
+    path.unlink()
+    await says("files: removed MetaRouter default/echo\n")
+    assert control_plane.log.read_text().count("files: ") == 3
+
+
+async def test_a_rule_for_what_is_not_there_is_taken_with_a_warning(
+    control_plane: Running,
+) -> None:
+    text = router("v9").replace(f"hosts: [{HOST}]", "hosts: [eco]")
+    answer = control_plane.steer("POST", "/v1/apply", content=text)
+    assert objects(answer) == [("echo", "created")]
+    host, subset = answer.json()["issues"]
+    assert (host["code"], host["file"], host["line"]) == ("unknown-host", "-", 5)
+    assert host["hint"] == f"did you mean {HOST}?"
+    assert (subset["code"], subset["severity"]) == ("unknown-subset", "warning")
+    shown = control_plane.steer("GET", "/v1/status").json()["issues"]
+    assert [issue["code"] for issue in shown] == ["unknown-host", "unknown-subset"]
+    unchanged = control_plane.steer("POST", "/v1/apply", content=text).json()
+    assert [issue["code"] for issue in unchanged["issues"]] == ["unknown-host", "unknown-subset"]
+    service = MESH.split("---")[0].replace("name: echo}", "name: eco}")
+    assert control_plane.steer("POST", "/v1/apply", content=service).status_code == 200
+    left = control_plane.steer("GET", "/v1/status").json()["issues"]
+    assert [issue["code"] for issue in left] == ["unknown-subset"]
+
+
 async def test_a_file_that_is_truncated_before_it_is_written_drops_no_rule(
     control_plane: Running,
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import socket
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +13,7 @@ import apache
 import full_mesh
 import pytest
 from engine_of import engine
+from meltemi import config
 from meltemi.model import (
     DestinationRule,
     Endpoint,
@@ -23,7 +26,9 @@ from meltemi.model import (
     TrafficPolicy,
     Workload,
 )
+from meltemi.model.addresses import Addresses
 from thrift.Thrift import TApplicationException
+from thrift_frames import call, called, read_frame
 from thrift_servers import thrift_servers, wait_for
 
 FreePort = Callable[[], int]
@@ -103,3 +108,46 @@ def test_a_destination_that_must_not_be_called_answers_why(
     message = str(raised.value.message)
     assert reason in message
     assert f"outbound|{port}||{HOST}" in message
+
+
+MULTIPLEXED = f"""
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata:
+  name: hello
+  namespace: {NAMESPACE}
+  annotations: {{meltemi.io/max-in-flight-per-connection: "64"}}
+spec: {{host: {HOST}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("document", "connections"), [(MULTIPLEXED, 1), (MULTIPLEXED.replace("64", "1"), 2)]
+)
+def test_requests_share_an_upstream_connection_where_a_rule_says_so(
+    document: str, connections: int, free_port: FreePort
+) -> None:
+    loaded = config.load([config.Source("rule.yaml", document)])
+    (rule,) = config.build(loaded.objects, Addresses())[0].destination_rules
+    port, server = free_port(), free_port()
+    mesh = calling(port, hello("127.0.0.1", server), rule)
+    with socket.create_server(("127.0.0.1", server)) as upstream, contextlib.ExitStack() as stack:
+        stack.enter_context(engine(mesh, mesh.workloads[0]))
+        wait_for("127.0.0.1", port)
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        client.sendall(call("first", 1) + call("second", 2))
+        upstream.settimeout(5)
+        accepted = [upstream.accept()[0] for _ in range(connections)]
+        asked = []
+        for ordinal in range(2):  # both are there before one is answered
+            one = accepted[ordinal % connections]
+            stack.callback(one.close)
+            one.settimeout(5)
+            asked.append((one, called(read_frame(one))))
+        upstream.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            upstream.accept()
+        for one, (method, _, seqid) in reversed(asked):
+            one.sendall(call(method, seqid, kind=2))
+        replies = [called(read_frame(client)) for _ in range(2)]
+    assert replies == [("first", 2, 1), ("second", 2, 2)]

@@ -97,8 +97,16 @@ def test_a_connection_pool_sets_limits_and_timeouts() -> None:
     assert options["idle_timeout"] == "3s"
 
 
+def test_requests_that_may_share_a_connection_are_counted_for_each_cluster() -> None:
+    policy = TrafficPolicy(connection_pool=ConnectionPool(max_in_flight=64))
+    for made in clusters(mesh(service(), rule(policy=policy))).values():
+        options = made["typed_extension_protocol_options"]["meltemi.upstream"]
+        assert options["max_in_flight_per_connection"] == 64
+        assert "idle_timeout" not in options
+
+
 def test_options_of_our_own_are_for_our_engine_only() -> None:
-    pool = ConnectionPool(max_connections=5, idle_timeout_s=3)
+    pool = ConnectionPool(max_connections=5, idle_timeout_s=3, max_in_flight=64)
     one = mesh(service(), rule(policy=TrafficPolicy(connection_pool=pool)))
     for client in (Client.ENVOY, Client.GRPC, Client.KITEX):
         assert "typed_extension_protocol_options" not in cluster(one, client=client)

@@ -163,7 +163,7 @@ fn stated(message: &envoy::Cluster) -> Option<Arc<str>> {
     let Some(Kind::StringValue(reason)) = &value.kind else {
         return None;
     };
-    Some(format!("cluster {}: {reason}", message.name).into())
+    Some(reason.as_str().into())
 }
 
 fn secured(message: &envoy::Cluster) -> Option<Arc<str>> {
@@ -177,9 +177,9 @@ fn secured(message: &envoy::Cluster) -> Option<Arc<str>> {
         .chain(matched)
         .find(|socket| is_secured(socket))?;
     let reason = format!(
-        "cluster {} asks for the transport socket {}, which is not supported yet, and going on in \
-         plain text would be unsafe",
-        message.name, secured.name
+        "it asks for the transport socket {}, which is not supported yet, and going on in plain \
+         text would be unsafe",
+        secured.name
     );
     Some(reason.into())
 }

@@ -14,10 +14,10 @@ from meltemi import engine
 from meltemi.analysis import places
 from meltemi.analysis.places import Replica, UnknownNameError
 from meltemi.model import Mesh, MetaRouter, Service, ServicePort
+from meltemi.model.protocol import ENGINE_CODECS
 from meltemi.translate import Resources, Translator, names
 from meltemi.translate.clusters import REFUSE
 from meltemi.translate.index import codecs
-from meltemi.translate.listeners import ENGINE_CODECS
 from meltemi.xds import messages
 from meltemi.xds.resource import Client
 
@@ -31,8 +31,8 @@ class Question:
     caller: str = ""
     """`NAME[-ORDINAL][.NAMESPACE]` of the workload that calls, or "" for no particular one."""
     namespace: str = ""
-    """Where the caller is, for names without one. "": `default`, and the service's own namespace
-    for a caller that is not named."""
+    """Where the caller is, for names without one. "": the only namespace that has the caller's
+    name; for a caller that is not named, the service's own."""
     port: int | None = None
     """None: the first port whose requests are routed, else the first."""
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -100,7 +100,7 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
 def _callers(mesh: Mesh, question: Question) -> list[Replica]:
     if not question.caller:
         return []
-    return places.replicas(mesh, question.caller, question.namespace or "default")
+    return places.replicas(mesh, question.caller, question.namespace or None)
 
 
 def _near(question: Question, callers: list[Replica]) -> str:

@@ -61,8 +61,9 @@ def replica(mesh: Mesh, name: str, namespace: str = "default") -> Replica:
     return found[0]
 
 
-def replicas(mesh: Mesh, name: str, namespace: str = "default") -> list[Replica]:
-    """All replicas that a name means, at least one. Raises UnknownNameError."""
+def replicas(mesh: Mesh, name: str, namespace: str | None = "default") -> list[Replica]:
+    """All replicas that a name means, at least one, in one namespace: where the name says none, in
+    `namespace`; with None, in the only one that has the name. Raises UnknownNameError."""
     known = [
         Replica(workload, instance)
         for workload in mesh.workloads
@@ -71,9 +72,15 @@ def replicas(mesh: Mesh, name: str, namespace: str = "default") -> list[Replica]
     if "~" in name:
         found = [each for each in known if each.node_id == name]
     else:
-        full = {name, f"{name}.{namespace}"}
+        near = {each.workload.namespace for each in known} if namespace is None else {namespace}
+        full = {name, *(f"{name}.{each}" for each in near)}
         found = [each for each in known if each.pod in full]
         found = found or [each for each in known if _workload_name(each) in full]
+    if len({each.workload.namespace for each in found}) > 1:
+        pods = listed(each.pod for each in found)
+        raise UnknownNameError(
+            f"{name} is in several namespaces: {pods}", "Name one of them, or say -n NAMESPACE."
+        )
     if found:
         return found
     pods = listed(each.pod for each in known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -18,20 +19,26 @@ HELD_BY_FILE = 409
 @click.command()
 @click.option(
     "-f",
-    "--file",
+    "--filename",
     "files",
     multiple=True,
-    required=True,
     metavar="FILE|-",
     help="A file, a directory of YAML files, or - for standard input; may be repeated.",
 )
+@click.argument("unnamed", nargs=-1, metavar="", type=click.UNPROCESSED)
 @namespace_option
 @mesh_option
-def apply(files: tuple[str, ...], namespace: str, mesh: Path | None) -> None:
+def apply(
+    files: tuple[str, ...], unnamed: tuple[str, ...], namespace: str, mesh: Path | None
+) -> None:
     """Create or change objects of the running mesh.
 
     One document that does not pass the checks, and nothing is changed. What is applied is kept in
     DIR/.meltemi/config; the files of DIR are never edited."""
+    if unnamed or not files:
+        names = (*files, *unnamed) or ("FILE",)
+        named = " ".join(f"-f {shlex.quote(name)}" for name in names)
+        raise click.UsageError(f"name each file with -f: meltemi apply {named}")
     sources = [source for name in files for source in _read(name)]
     client = MeshClient.of(mesh)
     body = {"sources": [{"name": name, "text": text} for name, text in sources]}

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 @click.option("--subnet", metavar="127.N", help="Range of the mesh's addresses, 127.N.0.0/16.")
 @click.option("--require-token", is_flag=True, help="Answer no node without the token of its id.")
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
 )
 @click.option(
     "--insecure",

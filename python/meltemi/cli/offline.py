@@ -8,6 +8,7 @@ from pathlib import Path
 from meltemi import config
 from meltemi.cli.errors import FAILED, Failure
 from meltemi.cli.pushed import print_issues
+from meltemi.config import references
 from meltemi.config.files import SourceError, sources
 from meltemi.config.issues import Issue
 from meltemi.controlplane import addresses
@@ -44,4 +45,5 @@ def offline(directory: Path, namespace: str = "default") -> Offline:
         raise Failure(error.message, error.hint) from error
     loaded = config.load(read, namespace)
     mesh, together = config.build(loaded.objects, addresses.read(state.addresses))
-    return Offline(mesh, [*loaded.issues, *together])
+    dangling = references.check(loaded.objects, mesh)
+    return Offline(mesh, [*loaded.issues, *together, *dangling])

@@ -25,7 +25,8 @@ def print_issues(issues: list[dict[str, Any]], err: bool = True) -> None:
     """One line an issue, as compilers write them: on standard error, or as output."""
     for issue in issues:
         place = ":".join(str(issue[k]) for k in ("file", "line", "column") if issue.get(k))
-        path = f"{issue['path']}: " if issue.get("path") else ""
+        named = not issue.get("path") or issue["message"].startswith(issue["path"])
+        path = "" if named else f"{issue['path']}: "
         hint = f" ({issue['hint']})" if issue.get("hint") else ""
         line = f"{place}: {issue['severity']}: {path}{issue['message']}{hint}"
         click.echo(printable(line), err=err)

@@ -13,7 +13,7 @@ import click
 from meltemi.cli.client import MeshClient, mesh_directory, mesh_option, read_processes
 from meltemi.cli.errors import UNREACHABLE, Failure
 from meltemi.cli.pushed import print_issues
-from meltemi.cli.table import printable, table
+from meltemi.cli.table import count, printable, table
 
 
 @click.command()
@@ -43,7 +43,7 @@ def _print(found: dict[str, Any], processes: dict[str, Any], output: str) -> Non
     if control_plane is not None:
         click.echo(
             f"control plane: pid {control_plane['pid']}, xDS {found['xds']}, "
-            f"admin {found['admin']}, {found['objects']} objects"
+            f"admin {found['admin']}, {count(found['objects'], 'object')}"
         )
     if processes:
         _print_processes(processes)

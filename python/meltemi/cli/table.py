@@ -24,3 +24,8 @@ def _cell(value: object) -> str:
 def printable(text: str) -> str:
     """`text` on one line, without what could move a terminal's cursor."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def count(number: int, word: str) -> str:
+    """`1 object`, `2 objects`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -10,6 +10,7 @@ import click
 
 from meltemi import config
 from meltemi.cli.errors import FAILED
+from meltemi.cli.table import count
 from meltemi.config.files import SourceError, sources
 from meltemi.config.issues import Issue
 from meltemi.model.addresses import Addresses
@@ -31,7 +32,7 @@ def validate(
     """Check documents and report every error at once.
 
     Exit status: 0 all valid (warnings included), 1 not."""
-    if not paths:
+    if not (paths or more):
         raise click.UsageError("no document to check: name a file, a folder or - with -f", ctx)
     read, issues = _sources((*paths, *more))
     loaded = config.load(read, namespace)
@@ -69,10 +70,6 @@ def _show(issues: list[Issue], files: int, objects: int) -> None:
         if issue.hint:
             click.echo(f"    {issue.hint}")
     wrong = len(config.errors(issues))
-    counts = [_count(files, "file"), _count(objects, "valid object"), _count(wrong, "error")]
-    counts.append(_count(len(issues) - wrong, "warning"))
+    counts = [count(files, "file"), count(objects, "valid object"), count(wrong, "error")]
+    counts.append(count(len(issues) - wrong, "warning"))
     click.echo(", ".join(counts))
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

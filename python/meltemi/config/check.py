@@ -6,7 +6,6 @@ Next: `meltemi.config.load`."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -14,9 +13,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from meltemi.config import kinds, not_yet
+from meltemi.config import kinds, not_yet, own_annotations
 from meltemi.config.documents import Document
-from meltemi.config.issues import Finding, Issue, Path, Severity, Step, written
+from meltemi.config.issues import Finding, Issue, Path, Severity, Step, nearest, written
 from meltemi.config.place import Place
 from meltemi.config.rules import names
 from meltemi.config.schema.metadata import Metadata
@@ -174,7 +173,7 @@ class _Check:
             known = [kind.name for kind in kinds.KINDS.values() if kind.group == group]
             self._add(
                 ("kind",), "unknown-kind", f"{group} has no kind {name}",
-                _nearest(name, known) or f"its kinds: {', '.join(known)}",
+                nearest(name, known) or f"its kinds: {', '.join(known)}",
             )  # fmt: skip
             return None
         if version not in kind.versions:
@@ -189,7 +188,7 @@ class _Check:
     def _metadata(self, kind: kinds.Kind) -> Metadata | None:
         for key in self.value:
             if key not in _TOP:
-                self._add((key,), "unknown-field", f"unknown field {key}", _nearest(str(key), _TOP))
+                self._add((key,), "unknown-field", f"unknown field {key}", nearest(str(key), _TOP))
         given = self.value.get("metadata")
         if given is None:
             self._add(("metadata",), "missing-field", "metadata is missing", "metadata: {name: …}")
@@ -211,6 +210,7 @@ class _Check:
                     ("metadata", "annotations", annotation), "invalid-annotation",
                     f"the annotation {annotation} is not for a {kind.name}",
                 )  # fmt: skip
+        self.findings += own_annotations.check(kind.name, place["annotations"])
         return metadata
 
     def _spec(self, kind: kinds.Kind) -> Schema | None:
@@ -246,14 +246,6 @@ def _inside(path: Path, outer: Path) -> bool:
     return path[: len(outer)] == outer
 
 
-def _nearest(word: str, known: tuple[str, ...] | list[str]) -> str:
-    """`did you mean …?`, or nothing where no known word is near."""
-    by_lower = {name.lower(): name for name in known}
-    plain = word.replace("_", "").lower()
-    near = difflib.get_close_matches(plain, list(by_lower), 1, 0.6)
-    return f"did you mean {by_lower[near[0]]}?" if near else ""
-
-
 _TYPES = {
     "string_type": ("text", "put it in quotes"),
     "int_type": ("a whole number", "without quotes"),
@@ -279,7 +271,7 @@ def _finding(schema: type[Schema], given: Any, root: Path, detail: ErrorDetails)
     if kind == "extra_forbidden":
         known = not_yet.known_names(schema, inner[:-1])
         some = [*known[:_SHOWN], "…"] if len(known) > _SHOWN else known
-        hint = _nearest(where, known) or f"known fields: {', '.join(some)}"
+        hint = nearest(where, known) or f"known fields: {', '.join(some)}"
         return Finding(path, "error", "unknown-field", f"unknown field {where}", hint)
     if kind in _TYPES:
         wanted, hint = _TYPES[kind]
@@ -290,7 +282,7 @@ def _finding(schema: type[Schema], given: Any, root: Path, detail: ErrorDetails)
     if kind == "literal_error":
         expected = str(context.get("expected", ""))
         choices = [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
-        near = _nearest(str(detail["input"]), choices) or f"one of {', '.join(choices)}"
+        near = nearest(str(detail["input"]), choices) or f"one of {', '.join(choices)}"
         message = f"{_shown(detail['input'])} is no value of {where}"
         return Finding(path, "error", "bad-value", message, near)
     if kind in ("string_too_short", "too_short"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -63,3 +64,11 @@ def written(path: Path) -> str:
 def errors(issues: Iterable[Issue]) -> list[Issue]:
     """Those that make a document invalid."""
     return [issue for issue in issues if issue.severity == "error"]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint: `did you mean …?`, or "" where no known word is near."""
+    by_lower = {name.lower(): name for name in known}
+    plain = word.replace("_", "").lower()
+    near = difflib.get_close_matches(plain, list(by_lower), 1, 0.6)
+    return f"did you mean {by_lower[near[0]]}?" if near else ""

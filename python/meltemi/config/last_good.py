@@ -1,7 +1,7 @@
 """Which content of a file counts: the last that was right. Pure: time is an argument.
 
-- A file with an error changes nothing; its last good objects stay, its errors are said. Only
-  where there are none yet (the mesh starts) its valid objects are taken.
+- A file with an error changes nothing; its last good objects stay (a new file has none), its
+  errors are said. Only where the mesh starts are its valid objects taken.
 - A file that lost objects is believed once it stayed so for a while: an editor that truncates
   before it writes, or removes before it renames, must not drop rules.
 
@@ -79,11 +79,13 @@ class LastGood:
             after = Read(file, (), (), (content,))
         else:
             after = read(Source(file, content), self._namespace)
+        starts = self._loaded is None
+        if not after.valid and not starts:
+            good = before or Read(file, (), (), ())
+            self._accept(file, replace(good, issues=after.issues))
+            return True
         if before is None:
             self._accept(file, after)
-            return True
-        if not after.valid:
-            self._accept(file, replace(before, issues=after.issues))
             return True
         lost = {item.ref for item in before.objects} - {item.ref for item in after.objects}
         if lost:

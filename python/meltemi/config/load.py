@@ -13,6 +13,7 @@ from meltemi.config import check
 from meltemi.config.check import Checked, Object
 from meltemi.config.documents import parse
 from meltemi.config.issues import Issue, errors
+from meltemi.config.rules import names
 from meltemi.config.schema.meta_router import MetaRouterSpec
 from meltemi.model import ObjectRef
 
@@ -113,7 +114,7 @@ def _routers_of_one_host(objects: Iterable[Object]) -> Iterable[Issue]:
     for item in objects:
         if not isinstance(item.spec, MetaRouterSpec):
             continue
-        host = item.spec.hosts[0].lower()
+        host = names.full_host(item.spec.hosts[0], item.ref.namespace)
         first = winner.setdefault(host, item)
         if first is not item:
             yield item.issue(

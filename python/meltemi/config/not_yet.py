@@ -33,11 +33,28 @@ def fields(schema: type[Schema], place: Place) -> Iterator[Finding]:
 
 def known_names(schema: type[Schema], path: tuple[str | int, ...]) -> list[str]:
     """The fields that there are in the mapping at `path`."""
-    here: type[Schema] | None = schema
+    here: Any = schema
     for step in path:
-        if here is not None and isinstance(step, str) and step in _known(here):
-            here = _known(here)[step][1]
-    return list(_known(here)) if here is not None else []
+        here = _below(here, step)
+    found = _inner(here)
+    return list(_known(found)) if found is not None else []
+
+
+def _below(annotation: Any, step: str | int) -> Any:
+    """The type of what stands at `step` of a value: a field, an element, or a key of a map."""
+    if isinstance(annotation, type) and issubclass(annotation, Schema):
+        for name, field in annotation.model_fields.items():
+            if (field.alias or name) == step:
+                return field.annotation
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is list:
+        return inner[0]
+    if origin is dict:
+        return inner[1]
+    if origin in (Union, UnionType, Annotated):
+        below = (_below(part, step) for part in inner)
+        return next((found for found in below if found is not None), None)
+    return None
 
 
 @cache

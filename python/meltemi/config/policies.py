@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from meltemi.config import own_annotations
 from meltemi.config.check import Object
+from meltemi.config.rules.names import full_host
 from meltemi.config.schema import destination_rule as rules
 from meltemi.config.schema import meta_router as routers
 from meltemi.config.schema.types import pairs, seconds, texts
@@ -19,11 +23,7 @@ from meltemi.model import (
     WeightedDestination,
 )
 
-
-def full_host(host: str, namespace: str) -> str:
-    """Istio's reading of a DestinationRule's host: a name without a dot is a service near by."""
-    host = host.lower().removesuffix(".")
-    return host if "." in host or "*" in host else f"{host}.{namespace}.svc.cluster.local"
+_PortPolicies = tuple[tuple[int, TrafficPolicy], ...]
 
 
 def destination_rule(item: Object) -> DestinationRule | None:
@@ -48,6 +48,9 @@ def destination_rule(item: Object) -> DestinationRule | None:
         ),
         export_to=texts(spec.export_to),
     )
+    in_flight = own_annotations.max_in_flight(item.metadata.annotations)
+    if in_flight is not None:
+        rule = _multiplexed(rule, in_flight)
     selector = spec.workload_selector
     if selector is None or not selector.match_labels:
         return rule
@@ -57,13 +60,39 @@ def destination_rule(item: Object) -> DestinationRule | None:
     return rule if any(policy.unsafe for policy in policies) else None
 
 
+def _multiplexed(rule: DestinationRule, in_flight: int) -> DestinationRule:
+    """With `max_in_flight` in each policy that holds: a narrower one replaces the whole pool, and
+    a subset without a pool of its own has the rule's."""
+
+    def said(policy: TrafficPolicy) -> TrafficPolicy:
+        pool = policy.connection_pool or ConnectionPool()
+        return replace(policy, connection_pool=replace(pool, max_in_flight=in_flight))
+
+    def of_ports(policies: _PortPolicies) -> _PortPolicies:
+        return tuple((port, said(policy)) for port, policy in policies)
+
+    return replace(
+        rule,
+        policy=said(rule.policy),
+        port_policies=of_ports(rule.port_policies),
+        subsets=tuple(
+            replace(
+                subset,
+                policy=said(subset.policy) if subset.policy.connection_pool else subset.policy,
+                port_policies=of_ports(subset.port_policies),
+            )
+            for subset in rule.subsets
+        ),
+    )
+
+
 def _policy(policy: rules.PolicySettings | None) -> TrafficPolicy:
     if policy is None:
         return TrafficPolicy()
     return TrafficPolicy(_balancer(policy.load_balancer), _pool(policy), _unsafe(policy))
 
 
-def _port_policies(policy: rules.TrafficPolicy | None) -> tuple[tuple[int, TrafficPolicy], ...]:
+def _port_policies(policy: rules.TrafficPolicy | None) -> _PortPolicies:
     ports = {}
     for setting in (policy.port_level_settings if policy else None) or ():
         if setting.port is not None and setting.port.number is not None:
@@ -101,19 +130,21 @@ def meta_router(item: Object) -> MetaRouter:
     return MetaRouter(
         namespace=item.ref.namespace,
         name=item.ref.name,
-        host=spec.hosts[0].lower().removesuffix("."),
-        routes=tuple(_route(route) for route in spec.routes or ()),
+        host=full_host(spec.hosts[0], item.ref.namespace),
+        routes=tuple(_route(route, item.ref.namespace) for route in spec.routes or ()),
         export_to=texts(spec.export_to),
     )
 
 
-def _route(route: routers.Route) -> MetaRoute:
+def _route(route: routers.Route, namespace: str) -> MetaRoute:
     attributes = (route.match.attributes if route.match else None) or {}
     destinations = route.route or []
     return MetaRoute(
         name=route.name or "",
         match=tuple((name.lower(), _match(match)) for name, match in attributes.items()),
-        destinations=tuple(_destination(item, len(destinations) == 1) for item in destinations),
+        destinations=tuple(
+            _destination(item, namespace, alone=len(destinations) == 1) for item in destinations
+        ),
         request_mutation=tuple((pair.key, pair.value) for pair in route.request_mutation or ()),
         response_mutation=tuple((pair.key, pair.value) for pair in route.response_mutation or ()),
     )
@@ -128,9 +159,11 @@ def _match(match: routers.StringMatch) -> StringMatch:
     return StringMatch("exact", match.exact) if match.exact else StringMatch("present")
 
 
-def _destination(item: routers.RouteDestination, alone: bool) -> WeightedDestination:
+def _destination(
+    item: routers.RouteDestination, namespace: str, *, alone: bool
+) -> WeightedDestination:
     """The only destination of a route gets every request, whatever its weight."""
     target = item.destination
     port = target.port.number if target.port else None
-    destination = Destination(target.host.lower().removesuffix("."), target.subset or "", port)
+    destination = Destination(full_host(target.host, namespace), target.subset or "", port)
     return WeightedDestination(destination, 100 if alone else item.weight or 0)

@@ -11,8 +11,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from meltemi.config import Issue, Loaded, Object, Read, Source, build, combine, errors, read
+from meltemi.config import (
+    Issue,
+    Loaded,
+    Object,
+    Read,
+    Source,
+    build,
+    combine,
+    errors,
+    read,
+    references,
+)
 from meltemi.controlplane import addresses as address_file
+from meltemi.controlplane import file_changes
 from meltemi.controlplane.applied import AppliedObjects
 from meltemi.controlplane.document import as_stored
 from meltemi.controlplane.source import Configuration
@@ -93,8 +105,11 @@ class LiveMesh:
         self._take(after)
 
     def files_changed(self, files: Loaded) -> None:
-        """Takes what the files say now."""
+        """Takes what the files say now, and says what that changed."""
+        before = self._configuration.files
         self._take(self._configuration.with_files(files))
+        for line in file_changes.lines(before, files):
+            log.info("%s", line)
 
     def apply(
         self, sources: Iterable[Source], namespace: str
@@ -123,7 +138,7 @@ class LiveMesh:
         if texts:
             self._stored.change(texts)
             self._take(after)
-        return changed, _sorted(warnings)
+        return changed, _sorted((*warnings, *references.check(given.objects, self.mesh)))
 
     def delete(self, ref: ObjectRef) -> None:
         """Drops an applied object. Raises NotFound, HeldByFile, StateError."""
@@ -176,7 +191,7 @@ class LiveMesh:
         if dict(addresses.taken) != dict(self._addresses.taken):
             self._keep(addresses)
         self._addresses = addresses
-        self._build_issues = tuple(issues)
+        self._build_issues = (*issues, *references.check(self.objects, mesh))
         if mesh != self.mesh:
             self.mesh = mesh
             for listener in self.on_mesh:
@@ -213,6 +228,7 @@ def _sorted(issues: Iterable[Issue]) -> tuple[Issue, ...]:
 
 def _line(issue: Issue) -> str:
     hint = f" ({issue.hint})" if issue.hint else ""
-    path = f"{issue.path}: " if issue.path else ""
+    named = not issue.path or issue.message.startswith(issue.path)
+    path = "" if named else f"{issue.path}: "
     place = f"{issue.file}:{issue.line}:{issue.column}" if issue.line else issue.file
     return re.sub(r"\s+", " ", f"{place}: {path}{issue.message}{hint}")

@@ -17,11 +17,13 @@ class LoadBalancer(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPool:
-    """`connectionPool.tcp` of a DestinationRule."""
+    """`connectionPool.tcp` of a DestinationRule, and its annotation for `max_in_flight`."""
 
     max_connections: int | None = None
     connect_timeout_s: float | None = None
     idle_timeout_s: float | None = None
+    max_in_flight: int | None = None
+    """Requests that one connection may carry at once; None: what the codec says (Thrift: 1)."""
 
 
 @dataclass(frozen=True, slots=True)

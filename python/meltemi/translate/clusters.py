@@ -181,10 +181,12 @@ def _thresholds(max_connections: int) -> dict[str, Any]:
 
 def _engine_options(made: Any, upstream: Upstream, pool: ConnectionPool) -> None:
     """What only the engine understands."""
-    if pool.idle_timeout_s:
+    if pool.idle_timeout_s or pool.max_in_flight:
         options = messages.message("meltemi.v1alpha1.UpstreamOptions")(
-            idle_timeout=duration(pool.idle_timeout_s)
+            max_in_flight_per_connection=pool.max_in_flight or 0
         )
+        if pool.idle_timeout_s:
+            options.idle_timeout.CopyFrom(duration(pool.idle_timeout_s))
         made.typed_extension_protocol_options[UPSTREAM_OPTIONS].CopyFrom(messages.pack(options))
     if upstream.policy.unsafe:
         tls = messages.message("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext")

@@ -30,6 +30,8 @@ BACKOFF_FACTOR: Final = 1.6
 BACKOFF_MAX_S: Final = 5.0
 """A control plane that comes back is found within this; 200 nodes ask it 40 times a second."""
 CONNECT_S: Final = 10.0
+KEEPALIVE_S: Final = 30.0
+"""How often an idle connection is tested; above what the server allows (`server.CLIENT_PING_S`)."""
 
 OnUpdate = Callable[
     [str, str, Sequence[tuple[str, bytes]], Sequence[str]], Sequence[tuple[str, str]]
@@ -193,7 +195,7 @@ class AdsClient:
         options = (
             ("grpc.use_local_subchannel_pool", 1),  # else a former failure's backoff is shared
             ("grpc.max_receive_message_length", -1),
-            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_time_ms", round(KEEPALIVE_S * 1000)),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.enable_http_proxy", 0),
         )

@@ -41,6 +41,11 @@ SERVICES: Final = {
 """Service -> what its methods `Stream…` and `Delta…` end with, and its one type (None: any)."""
 
 
+CLIENT_PING_S: Final = 5.0
+"""Clients that send keepalive pings no more often than this are left alone, on idle streams too.
+gRPC's own default is 300 s, and a client that pings more often loses its connection."""
+
+
 class Source(Protocol):
     """What nodes get."""
 
@@ -225,7 +230,7 @@ class AdsServer:
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 20_000),
             # Clients' own keepalive, Envoy's and gRPC's included, is no abuse.
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", round(CLIENT_PING_S * 1000)),
             ("grpc.keepalive_permit_without_calls", 1),
         )
 

@@ -11,6 +11,8 @@ from meltemi.config.rules import locality, names
 
 _HASH_KEYS = ("httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName")
 _SETTINGS = ("loadBalancer", "connectionPool", "outlierDetection", "tls")
+_WHOLE = ("tunnel", "proxyProtocol", "retryBudget")  # of all ports only
+_CONFIG_MAP = "configmap://"
 _MAGLEV_LIMIT = 5_000_011  # Envoy's largest table
 
 
@@ -20,8 +22,8 @@ def check(spec: Place, namespace: str) -> Iterator[Finding]:
         wrong = names.wildcard_host_error(host.text)
         if wrong:
             yield host.error("invalid-host", wrong, "the name of a service")
-    yield from _policy(spec["trafficPolicy"])
-    yield from _subsets(spec["subsets"])
+    yield from _policy(spec["trafficPolicy"], namespace)
+    yield from _subsets(spec["subsets"], namespace)
     selector = spec["workloadSelector"]
     yield from names.export_to(spec["exportTo"], namespace, selects=selector.there)
     yield from _selector(selector)
@@ -43,7 +45,7 @@ def _selector(selector: Place) -> Iterator[Finding]:
             )
 
 
-def _subsets(subsets: Place) -> Iterator[Finding]:
+def _subsets(subsets: Place, namespace: str) -> Iterator[Finding]:
     seen: set[str] = set()
     for subset in subsets.items:
         name = subset["name"]
@@ -57,13 +59,13 @@ def _subsets(subsets: Place) -> Iterator[Finding]:
                 yield name.error("duplicate-subset", f"the subset {name.text!r} is there twice")
             seen.add(name.text)
         yield from names.labels(subset["labels"])
-        yield from _policy(subset["trafficPolicy"])
+        yield from _policy(subset["trafficPolicy"], namespace)
 
 
-def _policy(policy: Place) -> Iterator[Finding]:
+def _policy(policy: Place, namespace: str) -> Iterator[Finding]:
     if not isinstance(policy.value, dict):
         return
-    said = any(policy[field].there for field in (*_SETTINGS, "tunnel", "proxyProtocol"))
+    said = any(policy[field].there for field in (*_SETTINGS, *_WHOLE))
     if not said and not policy["portLevelSettings"].value:
         yield policy.error(
             "empty-policy", "the traffic policy is empty", "leave it out, or say what it is"
@@ -71,7 +73,7 @@ def _policy(policy: Place) -> Iterator[Finding]:
         return
     if policy["tunnel"].there and policy["proxyProtocol"].there:
         yield policy["proxyProtocol"].error("one-of", "tunnel and proxyProtocol exclude each other")
-    yield from _settings(policy)
+    yield from _settings(policy, namespace)
     for port in policy["portLevelSettings"].items:
         if not port["port"].there:
             yield port["port"].error("missing-field", "port is missing", "port: {number: 9090}")
@@ -82,15 +84,15 @@ def _policy(policy: Place) -> Iterator[Finding]:
         if not any(port[field].there for field in _SETTINGS):
             yield port.error("empty-policy", "the policy of the port is empty")
         else:
-            yield from _settings(port)
+            yield from _settings(port, namespace)
     yield from _tunnel(policy["tunnel"])
 
 
-def _settings(policy: Place) -> Iterator[Finding]:
+def _settings(policy: Place, namespace: str) -> Iterator[Finding]:
     yield from _outlier_detection(policy["outlierDetection"])
     yield from _connection_pool(policy["connectionPool"])
     yield from _load_balancer(policy["loadBalancer"], policy["outlierDetection"].there)
-    yield from _tls(policy["tls"])
+    yield from _tls(policy["tls"], namespace)
 
 
 def _tunnel(tunnel: Place) -> Iterator[Finding]:
@@ -143,8 +145,8 @@ def _load_balancer(balancer: Place, outlier: bool) -> Iterator[Finding]:
     if where.there and zones.there:
         yield zones.error("one-of", "localityLbSetting and zoneAwareLbSetting exclude each other")
     if balancer["warmup"].there and balancer["warmupDurationSecs"].there:
-        yield balancer["warmupDurationSecs"].error(
-            "one-of", "warmup and warmupDurationSecs exclude each other", "keep warmup"
+        yield balancer["warmupDurationSecs"].warning(
+            "no-effect", "warmup takes the place of warmupDurationSecs", "keep warmup"
         )
 
 
@@ -195,8 +197,16 @@ def _is_prime(number: int) -> bool:
     return number % 2 == 1 and all(number % factor for factor in range(3, isqrt(number) + 1, 2))
 
 
-def _tls(tls: Place) -> Iterator[Finding]:
+def _tls(tls: Place, namespace: str) -> Iterator[Finding]:
     mode = tls["mode"].text
+    credential = tls["credentialName"]
+    if credential.text.startswith(_CONFIG_MAP):
+        parts = credential.text.removeprefix(_CONFIG_MAP).split("/")
+        if len(parts) < 2 or parts[0] != namespace or not parts[1]:
+            yield credential.error(
+                "bad-value", f"{credential.text!r} is not a ConfigMap of the namespace of the rule",
+                f"{_CONFIG_MAP}{namespace}/NAME",
+            )  # fmt: skip
     both = (f"insecureSkipVerify and {{}} exclude each other in mode {mode}",)
     if tls["insecureSkipVerify"].true and mode in ("SIMPLE", "MUTUAL"):
         fields = ["caCertificates", "subjectAltNames"]

@@ -1,6 +1,6 @@
 """Names of hosts, labels, ports and addresses: what Kubernetes and Istio let them be.
 
-Each function returns what is wrong, or None."""
+Each function but `full_host` returns what is wrong, or None."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ LONGEST_NAME = 253
 
 HTTP_PROTOCOLS = frozenset(("http", "http2", "http_proxy", "grpc", "grpc-web"))
 TLS_PROTOCOLS = frozenset(("https", "tls"))
-PROTOCOLS = HTTP_PROTOCOLS | TLS_PROTOCOLS | {"tcp", "udp", "mongo", "redis", "mysql"}
+PROTOCOLS = HTTP_PROTOCOLS | TLS_PROTOCOLS | {
+    "tcp", "udp", "mongo", "redis", "mysql", "hbone",
+}  # fmt: skip
 
 
 def is_label(text: str) -> bool:
@@ -74,6 +76,13 @@ def wildcard_host_error(host: str) -> str | None:
     if len(first) > LONGEST_LABEL or not _WILDCARD_LABEL.fullmatch(first):
         return f"{host!r} is no host name: {first!r} is not a label"
     return _labels_error(host, rest) if dot else None
+
+
+def full_host(host: str, namespace: str) -> str:
+    """Istio's reading of a host in a rule: a name without a dot is a service of the rule's own
+    namespace."""
+    host = host.lower().removesuffix(".")
+    return host if "." in host or "*" in host else f"{host}.{namespace}.svc.cluster.local"
 
 
 def _length_error(host: str) -> str | None:

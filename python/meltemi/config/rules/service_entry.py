@@ -14,7 +14,7 @@ _DNS = ("DNS", "DNS_ROUND_ROBIN")
 def check(spec: Place, namespace: str) -> Iterator[Finding]:
     resolution = spec["resolution"].text or "NONE"
     yield from _selector(spec)
-    yield from _hosts(spec, resolution)
+    yield from _hosts(spec)
     yield from _addresses(spec, resolution)
     yield from _ports(spec, resolution)
     if resolution == "NONE":
@@ -62,13 +62,12 @@ def selector_labels(labels: Place) -> Iterator[Finding]:
             )
 
 
-def _hosts(spec: Place, resolution: str) -> Iterator[Finding]:
+def _hosts(spec: Place) -> Iterator[Finding]:
     for host in spec["hosts"].items:
         if host.text == "*":
-            if resolution != "DYNAMIC_DNS":
-                yield host.error(
-                    "invalid-host", "'*' is no host", "a name, or a wildcard such as *.example.com"
-                )
+            yield host.error(
+                "invalid-host", "'*' is no host", "a name, or a wildcard such as *.example.com"
+            )
             continue
         wrong = names.wildcard_host_error(host.text) if isinstance(host.value, str) else None
         if wrong:

@@ -31,6 +31,13 @@ def check(spec: Place, namespace: str) -> Iterator[Finding]:
                 "given-variable", f"{name} is set by the mesh: this value takes its place"
             )
     yield from _ports(spec["ports"])
+    if spec["mesh"].text not in ("", "sidecar"):
+        for port in spec["ports"].items:
+            if port["hostPort"].there:
+                yield port["hostPort"].warning(
+                    "no-effect", f"hostPort has no effect with mesh: {spec['mesh'].text}",
+                    "it is the sidecar that listens there",
+                )  # fmt: skip
     if spec["replicas"].number > 1:
         for port in spec["ports"].items:
             if port["hostPort"].there:

@@ -173,6 +173,16 @@ class TlsNotYet(NotYet):
         return isinstance(value, dict) and value.get("mode") not in (None, "DISABLE")
 
 
+class SelectorNotYet(NotYet):
+    """A rule of some workloads only must not hold for all."""
+
+    def __init__(self) -> None:
+        super().__init__(hint="the whole rule is left out, but for its tls")
+
+    def asked(self, value: Any) -> bool:
+        return isinstance(value, dict) and bool(value.get("matchLabels"))
+
+
 class PolicySettings(Schema):
     """What a policy of all ports and that of one port have in common."""
 
@@ -196,8 +206,15 @@ class ProxyProtocol(Schema):
     version: Literal["V1", "V2"] | None = None
 
 
+class RetryBudget(Schema):
+    percent: Annotated[float | None, Field(ge=0, le=100)] = None
+    min_retry_concurrency: UInt32 | None = None
+    budget_interval: AnyDuration | None = None
+
+
 class TrafficPolicy(PolicySettings):
     port_level_settings: Annotated[list[PortTrafficPolicy] | None, Field(max_length=4096)] = None
+    retry_budget: Annotated[RetryBudget | None, not_yet] = None
     tunnel: Annotated[Tunnel | None, not_yet] = None
     proxy_protocol: Annotated[ProxyProtocol | None, not_yet] = None
 
@@ -217,4 +234,4 @@ class DestinationRuleSpec(Schema):
     traffic_policy: TrafficPolicy | None = None
     subsets: list[Subset] | None = None
     export_to: list[str] | None = None
-    workload_selector: Annotated[WorkloadSelector | None, not_yet] = None
+    workload_selector: Annotated[WorkloadSelector | None, SelectorNotYet()] = None

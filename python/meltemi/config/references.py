@@ -1,0 +1,97 @@
+"""Names in MetaRouters that nothing in the mesh has: warnings, for who knows the whole mesh.
+
+Not part of `build`: what is not in the documents at hand may be in others. A rule may come before
+its service, so this is never an error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from meltemi.config.check import Object
+from meltemi.config.issues import Issue, Path, nearest
+from meltemi.config.rules.names import full_host
+from meltemi.config.schema.meta_router import Destination, MetaRouterSpec
+from meltemi.model import Mesh
+
+_DOMAIN = ".svc.cluster.local"
+_HINTED = 5  # hosts a mesh whose nearest names are looked for: that is slow
+
+
+def check(objects: Iterable[Object], mesh: Mesh) -> list[Issue]:
+    """A warning for each host and subset of a MetaRouter among `objects` that `mesh` has not."""
+    names = _Names(mesh)
+    found: list[Issue] = []
+    for item in objects:
+        if isinstance(item.spec, MetaRouterSpec):
+            found.extend(_of_router(item, item.spec, names))
+    return found
+
+
+class _Names:
+    """What there is to refer to."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._services = mesh.services
+        self._hints: dict[str, str] = {}
+        self._short = {host.removesuffix(_DOMAIN): host for host in mesh.services}
+        self._subsets: dict[str, set[str]] = {}
+        for rule in mesh.destination_rules:
+            names = self._subsets.setdefault(rule.host, set())
+            names.update(subset.name for subset in rule.subsets)
+        self._wildcards = [host for host in self._subsets if host.startswith("*")]
+
+    def is_service(self, host: str) -> bool:
+        return host in self._services
+
+    def subsets(self, host: str) -> set[str]:
+        """Of all rules for the host, whoever sees them: who calls is not known here."""
+        wide = (self._subsets[rule] for rule in self._wildcards if host.endswith(rule[1:]))
+        return self._subsets.get(host, set()).union(*wide)
+
+    def hint(self, host: str) -> str:
+        """The nearest service: the same name in another namespace before a name like it."""
+        if host not in self._hints and len(self._hints) < _HINTED:
+            self._hints[host] = self._nearest(host.removesuffix(_DOMAIN))
+        return self._hints.get(host, "") or "`meltemi get service -A` lists what there is"
+
+    def _nearest(self, short: str) -> str:
+        name = short.partition(".")[0]
+        same = sorted(other for other in self._short if other.partition(".")[0] == name)
+        near = same[:1] or difflib.get_close_matches(short, self._short, 1, 0.6)
+        return f"did you mean {self._short[near[0]]}?" if near else ""
+
+
+def _of_router(item: Object, spec: MetaRouterSpec, names: _Names) -> Iterator[Issue]:
+    host = full_host(spec.hosts[0], item.ref.namespace)
+    if not names.is_service(host):
+        yield _warning(
+            item, ("spec", "hosts", 0), "unknown-host",
+            f"there is no service {host}: the rule has no effect", names.hint(host),
+        )  # fmt: skip
+    for number, route in enumerate(spec.routes or ()):
+        for position, to in enumerate(route.route or ()):
+            path = ("spec", "routes", number, "route", position, "destination")
+            yield from _of_destination(item, path, to.destination, names)
+
+
+def _of_destination(item: Object, path: Path, to: Destination, names: _Names) -> Iterator[Issue]:
+    host = full_host(to.host, item.ref.namespace)
+    if not names.is_service(host):
+        yield _warning(
+            item, (*path, "host"), "unknown-host",
+            f"there is no service {host}: its requests are answered with an error",
+            names.hint(host),
+        )  # fmt: skip
+    elif to.subset and to.subset not in (known := names.subsets(host)):
+        there = f"its subsets: {', '.join(sorted(known))}" if known else "it has no subsets"
+        yield _warning(
+            item, (*path, "subset"), "unknown-subset",
+            f"no DestinationRule of {host} has a subset {to.subset}:"
+            " its requests are answered with an error",
+            nearest(to.subset, known) or there,
+        )  # fmt: skip
+
+
+def _warning(item: Object, path: Path, code: str, message: str, hint: str) -> Issue:
+    return item.issue(path, "warning", code, message, hint)
