@@ -260,3 +260,13 @@ def test_a_taken_address_is_an_oserror(free_port: Callable[[], int]) -> None:
         holder.listen()
         with pytest.raises(OSError):
             bind(f"127.0.0.1:{port}")
+
+
+async def test_a_target_that_is_no_url_is_400_and_no_fault_of_ours(
+    serve: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = await serve(ROUTES)
+    status, body = await served.ask("GET", "//[")
+    assert status == 400
+    assert "no URL" in json.loads(body)["error"]
+    assert not caplog.records

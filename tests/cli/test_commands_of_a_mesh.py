@@ -294,3 +294,26 @@ class TestMistakes:
             check=False,
         )
         assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (("--access-log-format", "%NOPE%"), "unknown word %NOPE%"),
+        (("--access-log-format", "jsn"), "neither text nor json"),
+        (("--sidecar-limit", "nope=1"), "no limit called nope"),
+        (("--sidecar-limit", "max_connections"), "NAME=VALUE"),
+    ],
+)
+def test_up_refuses_what_its_sidecars_would_before_anything_starts(
+    tmp_path: Path, wrong: tuple[str, str], says: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "meltemi", "up", str(tmp_path), *wrong],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (tmp_path / ".meltemi").exists()

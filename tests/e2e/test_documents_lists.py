@@ -185,6 +185,8 @@ def test_the_limits_are_those_of_the_engine() -> None:
 def _value(rust: str) -> str:
     if seconds := re.fullmatch(r"Duration::from_secs\((\d+)\)", rust):
         return f"{seconds[1]} s"
+    if millis := re.fullmatch(r"Duration::from_millis\((\d+)\)", rust):
+        return f"{int(millis[1]) / 1000:g} s"
     number, _, shift = rust.partition(" << ")
     if shift == "20":
         return f"{number} MiB"

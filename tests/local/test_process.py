@@ -160,3 +160,11 @@ def test_a_leading_python_is_the_interpreter_of_meltemi() -> None:
 
 def _no() -> None:
     """Nobody wants to know."""
+
+
+async def test_a_command_that_no_kernel_takes_is_said(tmp_path: Path) -> None:
+    child = Process("a", Command(("a\0b",), {}, tmp_path), tmp_path / "a.log", _no)
+    child.start()
+    await until(lambda: child.problem is not None)
+    assert child.problem is not None and "null byte" in child.problem
+    await child.stop()

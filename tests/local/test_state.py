@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -41,4 +42,26 @@ def test_a_broken_file_reads_as_empty(tmp_path: Path) -> None:
     (state.root / "a.json").write_text("{")
     assert state.read("a.json") == {}
     assert state.read("missing.json") == {}
+    state.release()
+
+
+def test_a_pid_file_is_for_its_owner_only_whatever_the_umask_and_never_through_a_link(
+    tmp_path: Path,
+) -> None:
+    state = State(tmp_path)
+    state.take()
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (state.root / "control-plane.pid").symlink_to(victim)
+    before = os.umask(0)
+    try:
+        state.write_pid("control-plane", 4711)
+    finally:
+        os.umask(before)
+    path = state.root / "control-plane.pid"
+    assert victim.read_text() == "mine"
+    assert path.read_text() == "4711\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    state.write_pid("control-plane", None)
+    assert not path.exists()
     state.release()

@@ -7,13 +7,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use crate::inbox::Command;
 use crate::logging;
@@ -30,6 +31,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Connections accepted from one listener before the others get their turn.
 const BATCH: usize = 64;
+
+/// Descriptors that accepting leaves free, or an eighth of all where that is less.
+const RESERVED_DESCRIPTORS: u64 = 256;
 
 const WAKE: u64 = u64::MAX;
 
@@ -192,9 +196,11 @@ impl Acceptor {
     fn timers(&mut self) {
         let now = Instant::now();
         if self.paused_until.is_some_and(|until| now >= until) {
-            self.paused_until = None;
-            for (number, open) in &self.open {
-                self.watch(*number, open, Interest::READ);
+            self.paused_until = self.scarce().then(|| now + PAUSE);
+            if self.paused_until.is_none() {
+                for (number, open) in &self.open {
+                    self.watch(*number, open, Interest::READ);
+                }
             }
         }
         if self.retry_at.is_some_and(|at| now >= at) {
@@ -286,13 +292,24 @@ impl Acceptor {
                 return;
             };
             match sockets::accept(&open.socket) {
-                Ok((socket, remote)) => self.place(socket, number, remote),
+                Ok((socket, remote)) => {
+                    let last = is_reserved(&socket);
+                    self.place(socket, number, remote);
+                    if last {
+                        return self.pause(Errno::MFILE);
+                    }
+                }
                 Err(Errno::AGAIN) => return,
                 // The peer left before we came, or a signal came: the next one.
                 Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
                 Err(error) => return self.pause(error),
             }
         }
+    }
+
+    /// Whether only the reserve of descriptors is left. The kernel gives the lowest free number.
+    fn scarce(&self) -> bool {
+        rustix::io::dup(&self.state.event).is_ok_and(|probe| is_reserved(&probe))
     }
 
     /// The backlog keeps who knocks meanwhile.
@@ -343,4 +360,14 @@ impl Acceptor {
             remote,
         });
     }
+}
+
+/// Whether a descriptor is of those that are kept for upstream connections: callers that are here
+/// already are to be served when there is no room for more of them.
+fn is_reserved(descriptor: &impl AsRawFd) -> bool {
+    let Some(limit) = getrlimit(Resource::Nofile).current else {
+        return false;
+    };
+    let reserve = (limit / 8).min(RESERVED_DESCRIPTORS);
+    u64::try_from(descriptor.as_raw_fd()).is_ok_and(|number| number >= limit - reserve)
 }

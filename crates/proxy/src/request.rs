@@ -214,6 +214,17 @@ impl Requests {
         self.entries.iter().filter(|request| request.live)
     }
 
+    /// All requests in flight.
+    pub(crate) fn ids(&self) -> Vec<Id> {
+        let live = |(index, request): (usize, &Request)| {
+            request.live.then_some(Id {
+                index: index as u32,
+                generation: request.generation,
+            })
+        };
+        self.entries.iter().enumerate().filter_map(live).collect()
+    }
+
     /// A slot for a new request, its deadline running.
     pub(crate) fn open(&mut self, view: Rc<View>, now: Moment) -> Id {
         let index = self.free.pop().unwrap_or_else(|| {

@@ -224,7 +224,10 @@ class _Connection:
 
 
 def _request(head: h11.Request, body: bytes) -> Request:
-    target = urlsplit(head.target.decode("latin-1"))
+    try:
+        target = urlsplit(head.target.decode("latin-1"))
+    except ValueError as error:
+        raise HttpError(400, "the request's target is no URL") from error
     names = [name for name, _ in head.headers]
     if names.count(b"host") > 1:
         raise HttpError(400, "more than one Host header")

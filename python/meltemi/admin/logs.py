@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
+from typing import Any
 
 LEVELS = {
     # Envoy's names on the left, as `/logging?level=` takes them.
@@ -32,6 +34,24 @@ class OneLine(logging.Formatter):
         if record.exc_info:
             line += " | " + self.formatException(record.exc_info)
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+class LoopProblems:
+    """What an event loop could not do, as one line: out of descriptors, asyncio says the same for
+    every place in a listener's backlog. The same message is said once in AGAIN_S."""
+
+    AGAIN_S = 10.0
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._said: dict[str, float] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        message = str(context.get("message", "the event loop failed"))
+        now = loop.time()
+        if now - self._said.get(message, -self.AGAIN_S) >= self.AGAIN_S:
+            self._said[message] = now
+            self._log.error("%s: %s", message, context.get("exception") or "no reason known")
 
 
 def start_log(level: str = "info") -> None:

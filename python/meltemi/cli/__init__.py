@@ -5,6 +5,7 @@ A module `meltemi/cli/<name>.py` (dashes as underscores) holds a click command o
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -68,5 +69,13 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("MELTEMI_DEBUG"):
+            raise
+        Failure(
+            f"{type(error).__name__}: {error}",
+            "This should have been said better. MELTEMI_DEBUG=1 shows where it happened.",
+        ).show()
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)  # what `ctx.exit` was given

@@ -40,7 +40,7 @@ def _of_workload(command: AnyCommand) -> AnyCommand:
 def _json_output(command: AnyCommand) -> AnyCommand:
     """Adds `-o json` to a command that prints nothing else, so that scripts may always give it."""
     option = click.option(
-        "-o", "--output", type=click.Choice(["json"]), default="json", hidden=True
+        "-o", "--output", type=click.Choice(["json"]), default="json", show_default=True
     )
     return option(command)
 

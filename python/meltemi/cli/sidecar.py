@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from meltemi.cli.engine_options import (
+    access_log_format_option,
+    check_engine_options,
+    limit_option,
+)
 from meltemi.cli.errors import Failure
 
 if TYPE_CHECKING:
@@ -46,12 +51,8 @@ TOKEN_VARIABLE = "MELTEMI_XDS_TOKEN"
 )
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True)
 @click.option("--access-log", metavar="PATH|-", help="A line a request; - is standard output.")
-@click.option(
-    "--access-log-format",
-    default="text",
-    show_default=True,
-    help="text, json, or a format with Envoy's %...% words.",
-)
+@access_log_format_option("the access log")
+@limit_option("--limit", "the engine")
 @click.option(
     "--drain-time",
     type=click.FloatRange(0, 3600),
@@ -60,7 +61,10 @@ TOKEN_VARIABLE = "MELTEMI_XDS_TOKEN"
     help="Seconds that requests in flight have to finish when it is stopped.",
 )
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
 )
 @click.option("--insecure", is_flag=True, help="Let the admin API be reached from other machines.")
 def sidecar(
@@ -73,6 +77,7 @@ def sidecar(
     workers: int,
     access_log: str | None,
     access_log_format: str,
+    limits: tuple[tuple[str, int], ...],
     drain_time: float,
     log_level: str,
     insecure: bool,
@@ -81,20 +86,19 @@ def sidecar(
 
     It waits for an xDS server that is not there, and keeps what it has when that goes."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own lines; ours say what happens
-    from meltemi.admin.guard import RefusedAddress, check_bind, split_address
+    from meltemi.admin.guard import RefusedAddress, check_bind
     from meltemi.admin.logs import start_log
     from meltemi.admin.sockets import written
 
     start_log(log_level)
     found = _node(node, instance_ip or _address_here(xds, node), labels)
     admin = admin_address or written(found.address, ADMIN_PORT)
+    _address(xds, "--xds")
     try:
-        split_address(xds)
-        check_bind(split_address(admin)[0], insecure)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+        check_bind(_address(admin, "--admin-address")[0], insecure)
     except RefusedAddress as error:
         raise Failure(str(error), "Take an address of loopback, or say --insecure.") from error
+    check_engine_options(access_log_format, dict(limits), "--limit")
     from meltemi.sidecar.process import Options
 
     options = Options(
@@ -106,6 +110,7 @@ def sidecar(
         access_log=access_log,
         access_log_format=access_log_format,
         drain_s=drain_time,
+        limits=dict(limits),
     )
     _run(options)
 
@@ -125,6 +130,15 @@ def _run(options: Options) -> None:
         raise Failure(str(error), hint) from error
     except (OSError, ValueError) as error:  # what the engine cannot be started with
         raise Failure(str(error)) from error
+
+
+def _address(address: str, option: str) -> tuple[str, int]:
+    from meltemi.admin.guard import split_address
+
+    try:
+        return split_address(address)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 def _mesh_here(xds: str) -> StateFolder | None:

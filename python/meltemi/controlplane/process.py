@@ -20,6 +20,7 @@ from typing import Any
 from meltemi import __version__
 from meltemi.admin.guard import check_bind, is_loopback, split_address
 from meltemi.admin.http import HttpServer
+from meltemi.admin.logs import LoopProblems
 from meltemi.config import Loaded
 from meltemi.config.files import watch
 from meltemi.controlplane import addresses, nodes, ports, registry
@@ -80,6 +81,7 @@ class ControlPlane:
         """Raises SourceError, StateError, NoAddress before it serves anything."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(LoopProblems(log))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         changes = watch(self._state.directory)

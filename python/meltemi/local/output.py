@@ -7,6 +7,7 @@ Called by `meltemi.local.process`; `meltemi logs` reads the files."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -60,7 +61,8 @@ class OutputFile:
         for line in lines:
             shown = echo(line.decode(errors="backslashreplace"))
             if shown is not None:
-                print(shown, file=sys.stderr, flush=True)
+                with contextlib.suppress(OSError, ValueError):  # a terminal that was closed
+                    print(shown, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self._fd is not None:
@@ -68,7 +70,7 @@ class OutputFile:
             self._fd = None
 
     def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         return os.open(self.path, flags, 0o600)
 
 

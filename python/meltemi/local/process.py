@@ -1,6 +1,7 @@
 """One child process that is kept running: started, watched, started again with backoff, stopped.
 
-A child dies with the process that started it, also when that is killed (PR_SET_PDEATHSIG)."""
+A child dies with the process that started it, also when that is killed (PR_SET_PDEATHSIG), and so
+does what it started itself (`meltemi.local.guardian`)."""
 
 from __future__ import annotations
 
@@ -10,11 +11,13 @@ import ctypes
 import logging
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meltemi.local.guardian import Guardian
 from meltemi.local.output import OutputFile, drain
 
 log = logging.getLogger("meltemi.local")
@@ -37,13 +40,15 @@ class Command:
     directory: Path
 
 
-def child_setup(parent: int) -> Callable[[], None]:
+def child_setup(parent: int, guardian: Guardian | None = None) -> Callable[[], None]:
     """Runs in the child before exec: it is to end with `parent`."""
 
     def setup() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+        if guardian is not None:
+            guardian.enter()
 
     return setup
 
@@ -57,8 +62,10 @@ class Process:
         command: Command,
         output: Path,
         changed: Callable[[], None],
+        first_backoff_s: float = FIRST_BACKOFF_S,
         last_backoff_s: float = LAST_BACKOFF_S,
         echo: Callable[[str], str | None] | None = None,
+        guardian: Guardian | None = None,
     ) -> None:
         self.name = name
         self.command = command
@@ -68,6 +75,8 @@ class Process:
         self.started_at: float | None = None
         self._output = OutputFile(output, echo)
         self._changed = changed
+        self._guardian = guardian
+        self._first_backoff_s = first_backoff_s
         self._last_backoff_s = last_backoff_s
         self._stopping = False
         self._child: asyncio.subprocess.Process | None = None
@@ -94,7 +103,7 @@ class Process:
         self._output.close()
 
     async def _keep_running(self) -> None:
-        backoff_s = min(FIRST_BACKOFF_S, self._last_backoff_s)
+        backoff_s = self._first_backoff_s
         while not self._stopping:
             began = time.monotonic()
             ended = await self._run_once()
@@ -102,7 +111,7 @@ class Process:
                 return
             self.problem = ended
             if time.monotonic() - began >= STEADY_S:
-                backoff_s = min(FIRST_BACKOFF_S, self._last_backoff_s)
+                backoff_s = self._first_backoff_s
             log.error("%s %s; starting it again in %.1f s", self.name, ended, backoff_s)
             self._changed()
             await asyncio.sleep(backoff_s)
@@ -120,10 +129,12 @@ class Process:
                 env=dict(self.command.environment),
                 cwd=self.command.directory,
                 start_new_session=True,
-                preexec_fn=child_setup(os.getpid()),
+                preexec_fn=child_setup(os.getpid(), self._guardian),
             )
         except OSError as error:
-            return f"cannot start ({' '.join(self.command.arguments[:1])}: {error.strerror})"
+            return f"cannot start ({self.command.arguments[0]}: {error.strerror})"
+        except (ValueError, subprocess.SubprocessError) as error:  # such as a NUL in an argument
+            return f"cannot start ({self.command.arguments[0]}: {error})"
         assert child.stdout is not None
         self._child, self.pid, self.started_at = child, child.pid, time.time()
         self._changed()
@@ -131,6 +142,8 @@ class Process:
         code = await child.wait()
         self.pid = None
         _signal_group(child.pid, signal.SIGKILL)  # what it started ends with it, and frees the pipe
+        if self._guardian is not None:
+            self._guardian.forget(child.pid)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(reading, 1)
         return _how(code)

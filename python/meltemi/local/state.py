@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -33,7 +34,8 @@ class State:
         for folder in (self.root, self.logs):
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
-        lock = os.open(self.root / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(self.root / "up.lock", flags, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -57,13 +59,18 @@ class State:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """Replaces a JSON file as a whole. A disk that is full is said once, and stops nothing."""
+    def write(self, name: str, content: Mapping[str, Any]) -> bool:
+        """Replaces a JSON file as a whole; whether it could. A full disk is said once, and stops
+        nothing."""
+        self._replace(name, json.dumps(content, indent=1))
+        return not self._failed
+
+    def _replace(self, name: str, text: str) -> None:
         new = self.root / f".{name}.new"
         try:
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w") as file:
-                json.dump(content, file, indent=1)
+                file.write(text)
             new.replace(self.root / name)
             self._failed = False
         except OSError as error:
@@ -77,11 +84,12 @@ class State:
 
     def write_pid(self, name: str, pid: int | None) -> None:
         """Replaces `NAME.pid`, or removes it when there is no process."""
-        path = self.root / f"{name}.pid"
-        try:
-            if pid is None:
-                path.unlink(missing_ok=True)
-            else:
-                path.write_text(f"{pid}\n")
-        except OSError as error:
-            log.error("%s cannot be written: %s", path, error.strerror)
+        if pid is None:
+            self.remove(f"{name}.pid")
+        else:
+            self._replace(f"{name}.pid", f"{pid}\n")
+
+    def remove(self, name: str) -> None:
+        """Removes a file of the folder, if it is there and can be."""
+        with contextlib.suppress(OSError):
+            (self.root / name).unlink()

@@ -13,14 +13,15 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from meltemi.controlplane.tokens import Tokens
+from meltemi.local.guardian import Guardian
 from meltemi.local.process import Command, Process, resolve
 from meltemi.local.state import State
 from meltemi.local.steering import workload_versions
@@ -29,6 +30,8 @@ from meltemi.local.subnet import Subnet
 log = logging.getLogger("meltemi.local")
 
 CONTROL_PLANE_BACKOFF_S = 0.05  # it is to be back within 2 s, and takes most of them to start
+CONTROL_PLANE_LAST_BACKOFF_S = 1.0  # one that cannot start is no reason to keep a core busy
+RECORD_S = 1.0  # a process table that could not be written is tried again after this
 READY_S = 20.0  # a workload starts without its sidecar's word after this
 LISTENS_S = 5.0  # a workload that does not listen by then is called ready all the same, and named
 ADMIN_PORT = 15000
@@ -41,6 +44,7 @@ class Options:
 
     access_log_format: str = "text"
     require_token: bool = False
+    sidecar_limits: Mapping[str, int] = field(default_factory=dict)
 
 
 class Up:
@@ -52,7 +56,10 @@ class Up:
         subnet: Subnet,
         options: Options,
         announce: Callable[[list[dict[str, Any]]], None],
+        guardian: Guardian | None = None,
     ) -> None:
+        """Raises StateError."""
+        self.guardian = guardian
         self._state = state
         self._subnet = subnet
         self._options = options
@@ -62,6 +69,7 @@ class Up:
         self._control_plane: Process | None = None
         self._started = time.time()
         self._replicas_changed = False
+        self._recording: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Runs until SIGINT or SIGTERM; then stops everything."""
@@ -93,7 +101,8 @@ class Up:
         starting = {replica.started for replica in self._replicas.values()}
         if starting:
             await asyncio.wait(starting)
-        self._announce(workloads)
+        with contextlib.suppress(OSError):  # a terminal that was closed
+            self._announce(workloads)
 
     async def _reconcile(self, workloads: list[dict[str, Any]]) -> None:
         """Starts, stops and replaces replicas until those that run are those that are asked for."""
@@ -128,8 +137,10 @@ class Up:
             Command(tuple(arguments), os.environ.copy(), self._state.directory),
             self._state.logs / "control-plane.log",
             self.record,
-            last_backoff_s=CONTROL_PLANE_BACKOFF_S,
+            first_backoff_s=CONTROL_PLANE_BACKOFF_S,
+            last_backoff_s=CONTROL_PLANE_LAST_BACKOFF_S,
             echo=lambda line: line,
+            guardian=self.guardian,
         )
         process.start()
         return process
@@ -154,7 +165,7 @@ class Up:
         """Writes the process table that `meltemi status` shows."""
         if self._control_plane is not None:
             self._state.write_pid("control-plane", self._control_plane.pid)
-        self._state.write(
+        written = self._state.write(
             "processes.json",
             {
                 "pid": os.getpid(),
@@ -166,6 +177,13 @@ class Up:
                 ],
             },
         )
+        if not written and self._recording is None:
+            self._recording = asyncio.get_running_loop().call_later(RECORD_S, self._record_again)
+
+    def _record_again(self) -> None:
+        """The table is to be right again once the disk has space."""
+        self._recording = None
+        self.record()
 
     async def _stop(self) -> None:
         log.info("stopping")
@@ -175,7 +193,7 @@ class Up:
             self._control_plane.pid = None
         self._replicas.clear()
         self.record()
-        (self._state.root / "processes.json").unlink(missing_ok=True)
+        self._state.remove("processes.json")
 
 
 class Replica:
@@ -271,9 +289,10 @@ class Replica:
         up, instance = self._up, self._instance
         node_id = instance["node_id"]
         labels = [f"--label={key}={value}" for key, value in self._workload["labels"].items()]
+        limits = [f"--limit={name}={value}" for name, value in up.options.sidecar_limits.items()]
         arguments = (
             sys.executable, "-m", "meltemi", "sidecar",
-            "--xds", up.xds_address(), "--node", node_id, *labels,
+            "--xds", up.xds_address(), "--node", node_id, *labels, *limits,
             "--access-log", "-", "--access-log-format", up.options.access_log_format,
         )  # fmt: skip
         environment = {**os.environ, "MELTEMI_XDS_TOKEN": up.token(node_id)}
@@ -283,6 +302,7 @@ class Replica:
             up.state.logs / f"{self.key}.sidecar.log",
             up.record,
             echo=self._problems,
+            guardian=up.guardian,
         )
 
     def _problems(self, line: str) -> str | None:
@@ -300,6 +320,7 @@ class Replica:
             ),
             up.state.logs / f"{self.key}.log",
             up.record,
+            guardian=up.guardian,
         )
 
 

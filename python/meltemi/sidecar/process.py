@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from meltemi import __version__
 from meltemi.admin.http import HttpServer
+from meltemi.admin.logs import LoopProblems
 from meltemi.admin.sockets import bind
 from meltemi.engine import Engine
 from meltemi.secret import Secret
@@ -88,6 +89,7 @@ class Sidecar:
             self._engine.close()
             raise NoAddress(f"cannot listen on {options.admin}: {error.strerror}") from error
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(LoopProblems(log))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, functools.partial(self._signalled, number))
         admin = Admin(

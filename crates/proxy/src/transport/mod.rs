@@ -74,9 +74,14 @@ impl Stream {
     }
 
     #[inline]
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// `last`: [`Stream::end`] follows, and the bytes may wait for it.
+    pub(crate) fn send(&mut self, bytes: &[u8], last: bool) -> io::Result<usize> {
         match &mut self.transport {
-            None => Ok(send(&self.socket, bytes, SendFlags::NOSIGNAL)?),
+            None => {
+                let mut flags = SendFlags::NOSIGNAL;
+                flags.set(SendFlags::MORE, last);
+                Ok(send(&self.socket, bytes, flags)?)
+            }
             Some(transport) => transport.send(self.socket.as_fd(), bytes),
         }
     }

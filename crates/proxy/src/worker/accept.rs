@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
-use meltemi_codec::Limits;
+use meltemi_codec::{ErrorKind, Limits};
 use meltemi_resources::Direction;
 
 use super::Worker;
@@ -31,10 +31,6 @@ impl Worker {
             self.inbox.connections.fetch_sub(1, Ordering::AcqRel);
             return;
         };
-        if self.draining {
-            self.inbox.connections.fetch_sub(1, Ordering::AcqRel);
-            return;
-        }
         port.counters.downstream_cx_total += 1;
         port.counters.downstream_cx_active += 1;
         let view = std::rc::Rc::clone(&port.view);
@@ -157,7 +153,7 @@ impl Worker {
         }
     }
 
-    /// Finishes what is in flight and closes what is idle.
+    /// Finishes what is in flight and closes what is quiet.
     pub(super) fn drain(&mut self) {
         self.draining = true;
         for id in self.connections.ids() {
@@ -171,11 +167,41 @@ impl Worker {
             if connection.wants().read && connection.connected {
                 self.readable(id);
             }
-            let Some(connection) = self.connections.get_mut(id) else {
-                continue;
-            };
+            self.arm_idle(id);
+        }
+    }
+
+    /// While draining, a connection ends right behind its last reply: its caller has not sent the
+    /// next request yet, or it is here already and is served first.
+    pub(super) fn leave(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if connection.downstream().is_none() {
+            return;
+        }
+        if connection.wants().read && connection.connected {
+            self.readable(id);
+        }
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let partial = connection.pending.is_some() || !connection.stash.is_empty();
+        let Some(down) = connection.downstream() else {
+            return;
+        };
+        if down.requests == 0 && !partial {
             connection.read_closed = true;
             self.close_if_done(id);
         }
+    }
+
+    /// Answers what is still in flight when the proxy ends: nobody is left without a word.
+    pub(super) fn answer_the_rest(&mut self) {
+        for id in self.requests.ids() {
+            let message = "the proxy ends, and no reply came before its drain deadline";
+            self.fail(id, ErrorKind::Timeout, message);
+        }
+        self.drive();
     }
 }

@@ -10,6 +10,10 @@ use crate::connection::Role;
 use crate::request::Stage;
 use crate::slots::Id;
 
+/// A downstream that is quiet for so long while the proxy drains is closed. Longer than the pause
+/// between two calls of a busy caller: a connection closed between them would lose the second.
+const QUIET: Duration = Duration::from_millis(250);
+
 /// How long a connection that is closed on purpose waits for the peer's FIN.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 
@@ -60,6 +64,9 @@ impl Worker {
     fn idle_time(&self, id: Id) -> Duration {
         let limits = &self.shared.config.limits;
         match self.connections.get(id).map(|connection| &connection.role) {
+            Some(Role::Downstream(down)) if self.draining => {
+                self.downstream_idle(down.listener).min(QUIET)
+            }
             Some(Role::Downstream(down)) => self.downstream_idle(down.listener),
             Some(Role::Upstream(up)) => self
                 .cluster_of(up.cluster)
@@ -119,6 +126,10 @@ impl Worker {
             return self.arm(id, until);
         }
         match &connection.role {
+            Role::Downstream(_) if self.draining => {
+                connection.read_closed = true;
+                self.close_if_done(id);
+            }
             Role::Downstream(down) => {
                 let listener = down.listener;
                 if let Some(port) = self.port(listener) {

@@ -32,7 +32,7 @@ impl Worker {
         if bytes.len() > LARGE && connection.connected && connection.waiting() == 0 {
             // Large enough that a copy costs more than a system call. An error comes up again, and
             // is handled, when the rest is written.
-            if let Ok(count) = connection.stream.send(bytes) {
+            if let Ok(count) = connection.stream.send(bytes, false) {
                 connection.sent_total += count as u64;
                 bytes = &bytes[count..];
             }
@@ -67,6 +67,12 @@ impl Worker {
         if !connection.connected {
             return;
         }
+        if self.draining {
+            self.leave(id);
+        }
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
         if connection.transport_pending {
             match connection.stream.flush() {
                 Ok(done) => connection.transport_pending = !done,
@@ -75,9 +81,12 @@ impl Worker {
         }
         if connection.waiting() > 0 {
             let end = connection.out.len().min(connection.out_at + BUDGET);
+            // The end of a connection travels with its last bytes: a caller that sees the reply
+            // sees the end too, and sends nothing that would be lost.
+            let last = connection.ending && end == connection.out.len();
             match connection
                 .stream
-                .send(&connection.out[connection.out_at..end])
+                .send(&connection.out[connection.out_at..end], last)
             {
                 Ok(count) => {
                     connection.out_at += count;

@@ -227,7 +227,10 @@ impl Worker {
                     let _ = sender.send(self.report());
                 }
                 Command::Drain => self.drain(),
-                Command::Stop => self.stopped = true,
+                Command::Stop => {
+                    self.answer_the_rest();
+                    self.stopped = true;
+                }
             }
         }
     }

@@ -231,6 +231,14 @@ impl Client {
         rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO)).unwrap();
     }
 
+    /// Whether the end of the connection is here already.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let ended = matches!(self.0.peek(&mut [0; 1]), Ok(0));
+        self.0.set_nonblocking(false).unwrap();
+        ended
+    }
+
     /// Whether the proxy closed the connection, without another byte.
     pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0; 1]), Ok(0))

@@ -173,7 +173,39 @@ fn drain_gives_up_at_its_deadline() {
     assert!(!engine.drain(Duration::from_millis(200)));
     assert!(begin.elapsed() < Duration::from_secs(2));
     engine.stop();
+    let answer = client.receive().text();
+    assert!(answer.contains("drain deadline"), "{answer}");
     assert!(client.is_closed());
+}
+
+#[test]
+fn drain_loses_no_request_of_a_caller_that_calls_one_after_the_other() {
+    let server = Server::start("a");
+    let mesh = Mesh::of(&[&server]);
+    let engine = start(config(Toy::with_ids()), &mesh);
+    let callers: Vec<_> = (0..16)
+        .map(|_| {
+            let mut client = Client::connect(mesh.address);
+            thread::spawn(move || {
+                // A reply and the end of the connection come together; a call after a reply without
+                // the end is answered.
+                for id in 1.. {
+                    client.send(&Message::request(id, "echo", b"x"));
+                    assert_eq!(client.receive().text(), "x@a");
+                    thread::sleep(Duration::from_millis(1));
+                    if client.has_ended() {
+                        return id;
+                    }
+                }
+                0
+            })
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(200));
+    assert!(engine.drain(Duration::from_secs(5)));
+    for caller in callers {
+        assert!(caller.join().unwrap() > 1);
+    }
 }
 
 #[test]

@@ -73,9 +73,9 @@ fn an_idle_upstream_connection_is_retired_before_servers_close_theirs() {
     let engine = start(config(Toy::with_ids()), &mesh);
     let mut client = Client::connect(mesh.address);
     client.call(1, "echo", "");
-    thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(2000));
     assert_eq!(server.open(), 1, "closed too early");
-    thread::sleep(Duration::from_millis(1000));
+    thread::sleep(Duration::from_millis(900));
     assert_eq!(
         server.open(),
         0,
