@@ -14,10 +14,10 @@ from meltemi import engine
 from meltemi.analysis import places
 from meltemi.analysis.places import Replica, UnknownNameError
 from meltemi.model import Mesh, MetaRouter, Service, ServicePort
+from meltemi.model.protocol import ENGINE_CODECS
 from meltemi.translate import Resources, Translator, names
 from meltemi.translate.clusters import REFUSE
 from meltemi.translate.index import codecs
-from meltemi.translate.listeners import ENGINE_CODECS
 from meltemi.xds import messages
 from meltemi.xds.resource import Client
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from meltemi.model import MetaRouter, Service
+from meltemi.model.protocol import ENGINE_CODECS
 from meltemi.translate import names
 from meltemi.translate.routes import DEFAULT_ROUTE
 from meltemi.xds import messages
@@ -16,9 +17,6 @@ META_PROTOCOL_FILTER: Final = "envoy.filters.network.meta_protocol_proxy"
 ROUTER_FILTER: Final = "aeraki.meta_protocol.filters.router"
 TCP_PROXY_FILTER: Final = "envoy.filters.network.tcp_proxy"
 LOOPBACK: Final = "127.0.0.1"
-
-ENGINE_CODECS: Final = frozenset({"aeraki.meta_protocol.codec.thrift"})
-"""Codecs that the engine has. A port of another one is forwarded as TCP: no traffic breaks."""
 
 
 @dataclass(frozen=True, slots=True)

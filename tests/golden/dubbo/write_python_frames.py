@@ -1,18 +1,24 @@
-"""Prints Dubbo frames as dubbo-ssl-python (PyPI) writes them, one JSON object a line. See README.md."""
+"""Prints Dubbo frames as dubbo-ssl-python (PyPI) writes them, one JSON object a line."""
 
 from __future__ import annotations
 
 import json
 from importlib.metadata import version
+from typing import Any
 
-from dubbo_ssl.codec.encoder import Object, Request
+from dubbo_ssl.codec.encoder import (  # type: ignore[import-not-found]  # not of this project
+    Object,
+    Request,
+)
 
 SERVICE = "org.apache.dubbo.samples.basic.api.DemoService"
 
 
 def main() -> None:
-    person = Object("org.apache.dubbo.Person", {"name": "Kiki", "born": 1 << 40, "tags": ["a", "b"]})
-    cases = {
+    person = Object(
+        "org.apache.dubbo.Person", {"name": "Kiki", "born": 1 << 40, "tags": ["a", "b"]}
+    )
+    cases: dict[str, tuple[list[Any], dict[str, str] | None]] = {
         "sayHello": (["world"], {"lane": "blue"}),
         "nothing": ([], None),
         "several": ([1, 1 << 40, 2.5, True, "x" * 40, ["a", "b"]], {"User": "Kiki"}),
@@ -40,7 +46,13 @@ def main() -> None:
             "method": name,
             "interface": SERVICE,
             "version": "1.2.3",
-            "attributes": {"path": SERVICE, "interface": SERVICE, "version": "1.2.3", "group": "blue", **(context or {})},
+            "attributes": {
+                "path": SERVICE,
+                "interface": SERVICE,
+                "version": "1.2.3",
+                "group": "blue",
+                **(context or {}),
+            },
             "hex": bytes(request.encode()).hex(),
         }
         print(json.dumps(record))
