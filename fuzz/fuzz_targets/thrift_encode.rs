@@ -19,7 +19,7 @@ fuzz_target!(|input: &[u8]| {
     let id = u64::from(u32::from_be_bytes(*id) >> 1);
     let thrift = Thrift::new();
     let mut start = 0;
-    for (end, frame) in frames(Direction::Request, bytes, || usize::MAX / 2).0 {
+    for (end, frame) in frames(&Thrift::new(), Direction::Request, bytes, || usize::MAX / 2).0 {
         let Some(one) = bytes.get(start..end) else {
             return;
         };

@@ -3,5 +3,6 @@
 
 use libfuzzer_sys::fuzz_target;
 use meltemi_codec::Direction;
+use meltemi_codec::thrift::Thrift;
 
-fuzz_target!(|bytes: &[u8]| meltemi_fuzz::use_all(Direction::Request, bytes));
+fuzz_target!(|bytes: &[u8]| meltemi_fuzz::use_all(&Thrift::new(), Direction::Request, bytes));

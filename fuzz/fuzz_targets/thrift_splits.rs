@@ -3,15 +3,16 @@
 
 use libfuzzer_sys::fuzz_target;
 use meltemi_codec::Direction;
+use meltemi_codec::thrift::Thrift;
 use meltemi_fuzz::frames;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&seed, bytes)) = input.split_first() else {
         return;
     };
-    let (whole, whole_end) = frames(Direction::Request, bytes, || usize::MAX / 2);
+    let (whole, whole_end) = frames(&Thrift::new(), Direction::Request, bytes, || usize::MAX / 2);
     let mut state = u32::from(seed);
-    let (pieces, pieces_end) = frames(Direction::Request, bytes, || {
+    let (pieces, pieces_end) = frames(&Thrift::new(), Direction::Request, bytes, || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 28) as usize
     });

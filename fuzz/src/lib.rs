@@ -1,6 +1,5 @@
 //! What the fuzz targets share: all frames of a stream, and everything that is called for one.
 
-use meltemi_codec::thrift::Thrift;
 use meltemi_codec::{
     DecodeError, Direction, Edit, ErrorKind, Format, Frame, Limits, LocalError, Protocol, ReplyTo,
 };
@@ -16,11 +15,12 @@ const LIMITS: Limits = Limits {
 /// each next piece of bytes; a piece has at least one. A frame that turns out to hold something else than
 /// one message is none.
 pub fn frames(
+    protocol: &dyn Protocol,
     direction: Direction,
     bytes: &[u8],
     mut piece: impl FnMut() -> usize,
 ) -> (Vec<(usize, Frame)>, Result<(), DecodeError>) {
-    let mut decoder = Thrift::new().decoder(direction, Format::DETECT, LIMITS);
+    let mut decoder = protocol.decoder(direction, Format::DETECT, LIMITS);
     let (mut found, mut start, mut given) = (Vec::new(), 0, 0);
     loop {
         match decoder.decode(&bytes[start..given]) {
@@ -51,19 +51,26 @@ pub fn frames(
 }
 
 /// Reads and answers the frame that `bytes` starts with; without an edit it stays as it is.
-pub fn use_frame(direction: Direction, frame: &Frame, bytes: &[u8]) {
-    let thrift = Thrift::new();
+pub fn use_frame(protocol: &dyn Protocol, direction: Direction, frame: &Frame, bytes: &[u8]) {
     let head = &bytes[..frame.head_len];
-    thrift.attributes(frame, head, &mut |name, value| {
+    protocol.attributes(frame, head, &mut |name, value| {
         assert!(name.len() + value.len() <= head.len() + 32);
     });
-    for name in ["method", "service", "x-lane", "to_service", "22"] {
-        thrift.attribute(frame, head, name);
+    for name in [
+        "method",
+        "service",
+        "interface",
+        "version",
+        "x-lane",
+        "to_service",
+        "22",
+    ] {
+        protocol.attribute(frame, head, name);
     }
     let mut to = ReplyTo::default();
-    thrift.reply_to(frame, head, &mut to);
+    protocol.reply_to(frame, head, &mut to);
     let mut out = Vec::new();
-    thrift.error_reply(
+    protocol.error_reply(
         &to,
         &LocalError {
             kind: ErrorKind::Timeout,
@@ -73,7 +80,7 @@ pub fn use_frame(direction: Direction, frame: &Frame, bytes: &[u8]) {
     );
     if direction == Direction::Request {
         let limits = Limits::default();
-        let answer = thrift
+        let answer = protocol
             .decoder(Direction::Response, frame.format, limits)
             .decode(&out);
         let answer = answer.expect("our answer").expect("all of it");
@@ -81,17 +88,17 @@ pub fn use_frame(direction: Direction, frame: &Frame, bytes: &[u8]) {
     }
     if let Some(whole) = bytes.get(..frame.len) {
         out.clear();
-        thrift.encode(frame, whole, &Edit::default(), &mut out);
+        protocol.encode(frame, whole, &Edit::default(), &mut out);
         assert_eq!(out, whole);
     }
 }
 
 /// Reads all frames of `bytes` and uses each.
-pub fn use_all(direction: Direction, bytes: &[u8]) {
-    let (found, _) = frames(direction, bytes, || usize::MAX / 2);
+pub fn use_all(protocol: &dyn Protocol, direction: Direction, bytes: &[u8]) {
+    let (found, _) = frames(protocol, direction, bytes, || usize::MAX / 2);
     let mut start = 0;
     for (end, frame) in found {
-        use_frame(direction, &frame, &bytes[start..]);
+        use_frame(protocol, direction, &frame, &bytes[start..]);
         start = end;
     }
 }

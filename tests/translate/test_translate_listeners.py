@@ -78,9 +78,16 @@ def test_a_port_without_a_codec_is_forwarded_as_tcp() -> None:
 
 
 def test_a_protocol_whose_codec_the_engine_lacks_is_forwarded_as_tcp() -> None:
-    dubbo = ServicePort(20880, "tcp-metaprotocol-dubbo", "dubbo", 20880)
-    one = mesh(service(ports=(dubbo,)))
+    own = ServicePort(20880, "tcp-metaprotocol-qza", "qza", 20880)
+    protocols = (ApplicationProtocol("qza", "aeraki.meta_protocol.codec.qza"),)
+    one = dataclasses.replace(mesh(service(ports=(own,))), application_protocols=protocols)
     assert kind(listeners(one)[f"{VIP}_20880"]) == "tcp_proxy"
+
+
+def test_a_dubbo_port_is_read_by_the_engine() -> None:
+    dubbo = ServicePort(20880, "tcp-metaprotocol-dubbo", "dubbo", 20880)
+    value = network_filter(listeners(mesh(service(ports=(dubbo,))))[f"{VIP}_20880"])
+    assert value["typed_config"]["value"]["codec"] == {"name": "aeraki.meta_protocol.codec.dubbo"}
 
 
 def test_an_application_protocol_gives_a_protocol_its_codec() -> None:

@@ -8,6 +8,7 @@
 //! protocol is implementing both and registering it where `proxy` is assembled.
 #![forbid(unsafe_code)]
 
+pub mod dubbo;
 mod error;
 mod frame;
 pub mod thrift;

@@ -11,7 +11,7 @@ BUILT_IN_CODECS = {
     "thrift": "aeraki.meta_protocol.codec.thrift",
 }
 
-ENGINE_CODECS = frozenset({BUILT_IN_CODECS["thrift"]})
+ENGINE_CODECS = frozenset(BUILT_IN_CODECS.values())
 """The codecs that the engine has. A port of another one is forwarded as TCP."""
 
 

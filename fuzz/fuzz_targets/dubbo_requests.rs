@@ -1,0 +1,8 @@
+//! No request makes the codec panic, and every one that is read can be answered.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use meltemi_codec::Direction;
+use meltemi_codec::dubbo::Dubbo;
+
+fuzz_target!(|bytes: &[u8]| meltemi_fuzz::use_all(&Dubbo::new(), Direction::Request, bytes));
