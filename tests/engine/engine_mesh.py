@@ -14,8 +14,6 @@ import pytest
 from meltemi.engine import Engine
 from meltemi.xds import messages
 
-CODEC = "aeraki.meta_protocol.codec.thrift"
-
 
 def call(method: str, seqid: int, kind: int = 1, text: str = "hello") -> bytes:
     """A framed, strict binary Thrift message whose only field is a string."""
@@ -133,12 +131,12 @@ def to(cluster: str, method: str | None = None, name: str = "") -> dict[str, Any
     }
 
 
-def listener(port: int) -> Any:
+def listener(port: int, protocol: str = "thrift") -> Any:
     value = {
         "stat_prefix": "outbound|9090||server",
-        "application_protocol": "thrift",
+        "application_protocol": protocol,
         "rds": {"config_source": {"ads": {}}, "route_config_name": "routes"},
-        "codec": {"name": CODEC},
+        "codec": {"name": f"aeraki.meta_protocol.codec.{protocol}"},
         "meta_protocol_filters": [{"name": "aeraki.meta_protocol.filters.router"}],
     }
     config = messages.pack(messages.typed_struct(messages.META_PROTOCOL_PROXY, value))

@@ -1,0 +1,169 @@
+"""Frames that Apache Dubbo wrote, through a running engine: routed, multiplexed, answered."""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_mesh import Mesh, listener, start_engine, to
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "dubbo" / "frames.jsonl"
+HEADER_BYTES = 16
+ID = slice(4, 12)
+ONEWAY, EVENT = 0x40, 0x20
+
+
+def golden(name: str) -> bytes:
+    for line in GOLDEN.read_text().splitlines():
+        frame = json.loads(line)
+        if frame["name"] == name:
+            return bytes.fromhex(frame["hex"])
+    raise AssertionError(f"there is no golden frame {name}")
+
+
+def with_id(frame: bytes, number: int) -> bytes:
+    return frame[:4] + number.to_bytes(8, "big") + frame[12:]
+
+
+def read(sock: socket.socket) -> bytes:
+    """The next frame; empty where the peer has closed."""
+    frame = b""
+    want = HEADER_BYTES
+    while len(frame) < want:
+        more = sock.recv(want - len(frame))
+        if not more:
+            return b""
+        frame += more
+        if len(frame) == HEADER_BYTES:
+            want += int.from_bytes(frame[12:16], "big")
+    return frame
+
+
+class _Provider(socketserver.BaseRequestHandler):
+    """Answers each two-way call with the golden reply; remembers what came, byte for byte."""
+
+    def handle(self) -> None:
+        self.server.connections += 1  # type: ignore[attr-defined]
+        while frame := read(self.request):
+            self.server.seen.append(frame)  # type: ignore[attr-defined]
+            if frame[2] & ONEWAY:
+                reply = golden(self.server.reply)  # type: ignore[attr-defined]
+                self.request.sendall(with_id(reply, int.from_bytes(frame[ID], "big")))
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+
+
+@pytest.fixture
+def provider(free_port: Callable[[], int]) -> Iterator[Callable[[str], _Server]]:
+    servers: list[_Server] = []
+
+    def start(reply: str) -> _Server:
+        server = _Server(("127.0.0.1", free_port()), _Provider)
+        server.seen, server.connections, server.reply = [], 0, reply  # type: ignore[attr-defined]
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def dubbo(free_port: Callable[[], int]) -> Iterator[Mesh]:
+    mesh = Mesh(start_engine(), free_port())
+    mesh.accept("listener", listener(mesh.port, "dubbo"))
+    yield mesh
+    mesh.engine.close()
+
+
+def to_group(cluster: str, group: str) -> dict[str, Any]:
+    route = to(cluster)
+    route["match"]["headers"] = [{"name": "group", "exact_match": group}]
+    return route
+
+
+def test_calls_in_flight_together_share_a_connection_and_get_their_own_ids_back(
+    dubbo: Mesh, provider: Callable[[str], Any]
+) -> None:
+    server = provider("dubbo-reply-value")
+    dubbo.cluster("a", server.server_address[1])
+    dubbo.routes(to("a"))
+    call = golden("dubbo-sayHello")
+    ids = [7, 3, 2**62, 1, 9_000_000_000, 12]
+    with dubbo.connect() as client:
+        client.sendall(b"".join(with_id(call, number) for number in ids))
+        replies = [read(client) for _ in ids]
+    assert Counter(int.from_bytes(reply[ID], "big") for reply in replies) == Counter(ids)
+    want = golden("dubbo-reply-value")
+    assert all(with_id(reply, 0) == with_id(want, 0) for reply in replies)
+    assert server.connections <= 2
+    assert all(with_id(seen, 0) == with_id(call, 0) for seen in server.seen)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["dubbo-objects", "dubbo-map", "dubbo-rich-attachments", "dubbo-long-string", "dubbo-generic"],
+)
+def test_a_call_arrives_byte_for_byte(
+    dubbo: Mesh, provider: Callable[[str], Any], name: str
+) -> None:
+    server = provider("dubbo-reply-large")
+    dubbo.cluster("a", server.server_address[1])
+    dubbo.routes(to("a"))
+    call = golden(name)
+    with dubbo.connect() as client:
+        client.sendall(call)
+        assert read(client)[HEADER_BYTES:] == golden("dubbo-reply-large")[HEADER_BYTES:]
+    assert with_id(server.seen[0], 0) == with_id(call, 0)
+
+
+def test_a_call_is_routed_by_its_attachments(dubbo: Mesh, provider: Callable[[str], Any]) -> None:
+    blue, rest = provider("dubbo-reply-value"), provider("dubbo-reply-null")
+    dubbo.cluster("blue", blue.server_address[1])
+    dubbo.cluster("rest", rest.server_address[1])
+    dubbo.routes(to_group("blue", "blue"), to("rest"))
+    with dubbo.connect() as client:
+        client.sendall(golden("dubbo-sayHello") + golden("dubbo-map"))
+        replies = [read(client) for _ in range(2)]
+    assert {len(reply) for reply in replies} == {23, 17}
+    assert (len(blue.seen), len(rest.seen)) == (1, 1)
+
+
+def test_a_heartbeat_is_answered_here_and_a_oneway_call_gets_no_reply(
+    dubbo: Mesh, provider: Callable[[str], Any]
+) -> None:
+    server = provider("dubbo-reply-value")
+    dubbo.cluster("a", server.server_address[1])
+    dubbo.routes(to("a"))
+    with dubbo.connect() as client:
+        client.sendall(golden("dubbo-event-heartbeat-request"))
+        beat = read(client)
+        assert beat[2] & EVENT and beat[3] == 20 and int.from_bytes(beat[ID], "big") == 41
+        client.sendall(golden("dubbo-oneway") + golden("dubbo-sayHello"))
+        assert int.from_bytes(read(client)[ID], "big") == 1
+    assert all(not seen[2] & EVENT for seen in server.seen)
+    assert len(server.seen) == 2
+
+
+def test_a_call_that_finds_no_route_is_answered_as_a_service_that_is_not_found(
+    dubbo: Mesh,
+) -> None:
+    dubbo.routes(to("a", method="other"))
+    with dubbo.connect() as client:
+        client.sendall(golden("dubbo-sayHello"))
+        reply = read(client)
+    assert reply[3] == 60 and int.from_bytes(reply[ID], "big") == 1
+    assert b"route" in reply[HEADER_BYTES:]
