@@ -278,8 +278,14 @@ class TestMistakes:
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A runner in the background may hand down that SIGINT is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:
-            time.sleep(1)
+            reading = Path(f"/proc/{process.pid}/syscall")  # read(0, ...: it waits for its input
+            deadline = time.monotonic() + 20
+            while not reading.read_text().startswith("0 0x0 "):
+                assert time.monotonic() < deadline, "it does not read its input"
+                time.sleep(0.02)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=10)
         assert (process.returncode, errors.strip()) == (130, "")

@@ -244,7 +244,7 @@ def test_what_the_engine_refuses_is_named_at_both_ends(control_plane: Running) -
                 *("--xds", "127.0.0.1:1", "--node", "a-0.b", "--access-log", "-"),
                 *("--access-log-format", "%NONSENSE%"),
             ),
-            1,
+            2,
             "NONSENSE",
         ),
         (

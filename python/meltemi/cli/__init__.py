@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -57,6 +58,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point. Exit: 0 done, 1 failed, 2 wrong usage, 3 mesh or server unreachable."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = cli(prog_name="meltemi", standalone_mode=False)
     except Failure as failure:
