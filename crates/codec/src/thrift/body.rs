@@ -12,8 +12,8 @@ use super::wire::invalid;
 use crate::{DecodeError, Limits};
 
 /// Bytes of the longest head of a value, less one: a field of the compact protocol has its type in one
-/// byte and its id in ten, and a map there its size in five and its types in one.
-const KEPT: usize = 16;
+/// byte and its id in ten, and a number there is ten more.
+const KEPT: usize = 20;
 
 /// A body on its way.
 #[derive(Debug)]

@@ -56,6 +56,24 @@ fn passing(bytes: &[u8], pieces: &[usize], again: bool) -> Result<Option<Frame>,
 }
 
 #[test]
+fn the_longest_head_of_a_value_passes_in_every_piece_size() {
+    let mut bytes = unhex("00000000822101026869");
+    bytes.push(0x06); // a number, whose id follows
+    for _ in 0..2 {
+        bytes.extend_from_slice(&[0x80; 9]);
+        bytes.push(0x01);
+    }
+    bytes.push(0);
+    let len = bytes.len() as u32 - 4;
+    bytes[..4].copy_from_slice(&len.to_be_bytes());
+    assert!(whole(&bytes).is_ok_and(|frame| frame.is_some()));
+    for size in 1..40 {
+        let frame = passing(&bytes, &[size], false).expect("one message");
+        assert_eq!(frame.map(|frame| frame.len), Some(bytes.len()));
+    }
+}
+
+#[test]
 fn a_frame_of_one_message_passes_in_every_piece_size() {
     for sample in SAMPLES
         .iter()
