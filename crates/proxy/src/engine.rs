@@ -147,7 +147,7 @@ impl Engine {
         logging::set_level(level);
     }
 
-    /// Stops accepting, lets what is in flight finish, closes what is idle. True when no connection
+    /// Stops accepting, lets what is in flight finish, closes what is quiet. True when no connection
     /// was left at the deadline.
     pub fn drain(&self, deadline: Duration) -> bool {
         let end = Instant::now() + deadline;
@@ -165,7 +165,7 @@ impl Engine {
         }
     }
 
-    /// Ends all threads; open connections are closed. Calling it again does nothing.
+    /// Ends all threads; what is in flight is answered with an error. Calling it again does nothing.
     pub fn stop(&self) {
         if self.stopped.swap(true, Ordering::AcqRel) {
             return;
