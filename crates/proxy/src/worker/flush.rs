@@ -19,7 +19,10 @@ impl Worker {
             && !connection.dirty
         {
             connection.dirty = true;
-            self.dirty.push(id);
+            match connection.role {
+                Role::Upstream(_) => self.dirty_upstream.push(id),
+                _ => self.dirty.push(id),
+            }
         }
     }
 
@@ -46,15 +49,22 @@ impl Worker {
         full
     }
 
+    /// Writes to upstreams first: they work while the replies are written, and their next replies
+    /// are there in one piece when the turn is over.
     pub(super) fn flush_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
+        self.flush_list(|worker| &mut worker.dirty_upstream);
+        self.flush_list(|worker| &mut worker.dirty);
+    }
+
+    fn flush_list(&mut self, list: fn(&mut Self) -> &mut Vec<Id>) {
+        let mut dirty = std::mem::take(list(self));
         for &id in &dirty {
             self.flush(id);
         }
         dirty.clear();
         // What became dirty meanwhile waits for the next round.
-        dirty.append(&mut self.dirty);
-        self.dirty = dirty;
+        dirty.append(list(self));
+        *list(self) = dirty;
     }
 
     /// Writes what waits, as far as the socket takes it.

@@ -99,6 +99,8 @@ pub(crate) struct Worker {
     buffers: Buffers,
     deadlines: Deadlines,
     parked: Deadlines,
+    /// Connections with output: to upstreams, and all others.
+    dirty_upstream: Vec<Id>,
     dirty: Vec<Id>,
     resumed: Vec<Id>,
     /// Endpoints that may be of no more use.
@@ -141,6 +143,7 @@ impl Worker {
             buffers: Buffers::default(),
             deadlines: Deadlines::default(),
             parked: Deadlines::default(),
+            dirty_upstream: Vec::new(),
             dirty: Vec::new(),
             resumed: Vec::new(),
             leaving: Vec::new(),
@@ -202,7 +205,7 @@ impl Worker {
     /// Goes on with what was paused and writes what is to be written.
     fn drive(&mut self) {
         for _ in 0..ROUNDS {
-            if self.resumed.is_empty() && self.dirty.is_empty() {
+            if self.is_done() {
                 return;
             }
             self.run_resumed();
@@ -235,9 +238,14 @@ impl Worker {
         }
     }
 
+    /// Whether nothing is left to be written or gone on with in this turn.
+    fn is_done(&self) -> bool {
+        self.resumed.is_empty() && self.dirty.is_empty() && self.dirty_upstream.is_empty()
+    }
+
     /// How long there is nothing to do unless something happens.
     fn sleep(&self) -> Option<Duration> {
-        if !self.dirty.is_empty() || !self.resumed.is_empty() {
+        if !self.is_done() {
             return Some(Duration::ZERO);
         }
         let log = (!self.log.is_empty()).then(|| self.log_since.after(LOG_DELAY));
