@@ -21,6 +21,7 @@ import grpc
 import grpc.aio
 
 from meltemi.xds import discovery, messages
+from meltemi.xds.differences import Differences
 from meltemi.xds.resource import RESOURCE_IN_SOTW, Node, Resource
 from meltemi.xds.server_delta import DeltaSubscription
 from meltemi.xds.server_sotw import SotwSubscription
@@ -118,7 +119,7 @@ class _Variant:
     prefix: str
     """Of the method's name."""
     label: str
-    subscription: Callable[[str, Limits], Any]
+    subscription: Callable[[str, Limits, Differences], Any]
     decode: Callable[[bytes], tuple[Any, Any]]
     encode: Callable[[discovery.Response, Node], bytes]
 
@@ -126,7 +127,7 @@ class _Variant:
 _SOTW: Final = _Variant(
     "Stream",
     "state of the world",
-    SotwSubscription,
+    lambda type_url, limits, _differences: SotwSubscription(type_url, limits),
     discovery.decode_sotw_request,
     lambda response, node: discovery.encode_sotw_response(
         response, wrapped=RESOURCE_IN_SOTW in node.features
@@ -155,6 +156,7 @@ class AdsServer:
         self._authenticate = authenticate
         self._limits = limits or ServerLimits()
         self._connections: dict[_Connection, None] = {}
+        self._differences = Differences()
         self._ordinals = itertools.count(1)
         self._server: grpc.aio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -263,7 +265,9 @@ class AdsServer:
         connection = _Connection(
             stream=Stream(
                 f"{next(self._ordinals)}-",
-                lambda type_url: variant.subscription(type_url, self._limits.stream),
+                lambda type_url: variant.subscription(
+                    type_url, self._limits.stream, self._differences
+                ),
                 self._limits.stream,
             ),
             peer=context.peer(),

@@ -5,20 +5,27 @@ Rules: Envoy's xds_protocol.rst; the tests in tests/xds name each. Driven by `se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from meltemi.xds.differences import Differences
 from meltemi.xds.discovery import SETS, WILDCARD, DeltaRequest
 from meltemi.xds.resource import Resource
 from meltemi.xds.server_sotw import check_names
-from meltemi.xds.server_state import Ledger, Limits, Payload, version_of_set
+from meltemi.xds.server_state import Ledger, Limits, Payload
 
 
 class DeltaSubscription:
-    """See server_state.Subscription."""
+    """See server_state.Subscription. `differences` are those of all streams of the server."""
 
-    def __init__(self, type_url: str, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        type_url: str,
+        limits: Limits | None = None,
+        differences: Differences | None = None,
+    ) -> None:
         self.ledger = Ledger()
         self._limits = limits or Limits()
+        self._differences = differences or Differences()
         self._may_be_unnamed = type_url in SETS
         self._first = True
         self._all = False
@@ -29,6 +36,10 @@ class DeltaSubscription:
         """Names that are answered even when nothing about them changed."""
         self._greet = False
         """A first answer is owed, even an empty one: Envoy starts only when it came."""
+        self._seen: Mapping[str, Resource] = {}
+        """What the source had when the node was compared with it last."""
+        self._open: set[str] | None = None
+        """Names that the node may lack something of in `_seen`; None: any name."""
 
     def receive(self, request: DeltaRequest) -> None:
         self.ledger.answer(request.nonce, request.error)
@@ -52,10 +63,13 @@ class DeltaSubscription:
                 if self._wants(name)
             }
         self._first = False
+        if self._open is not None:
+            self._open.update(request.subscribe, request.unsubscribe)
 
     def _subscribe_all(self, *, known: bool) -> None:
         self._greet = self._greet or not (self._all or known)
         self._all = True
+        self._open = None
 
     def _unsubscribe(self, name: str) -> None:
         if name == WILDCARD:
@@ -77,15 +91,30 @@ class DeltaSubscription:
     def due(
         self, view: Mapping[str, Resource], *, only_asked: bool, keep_removed: bool
     ) -> Payload | None:
+        self._compare_with(view)
         changed = tuple(self._changed(view, only_asked))
         removed = tuple(self._removed(view, only_asked or keep_removed))
         if not changed and not removed and not self._greet:
+            if not (only_asked or keep_removed):
+                self._open = set()
             return None
-        wanted = view.values() if self._all else [view[n] for n in self._names if n in view]
-        return Payload(changed, version_of_set(wanted), removed)
+        return Payload(changed, self._differences.version(view), removed)
+
+    def _compare_with(self, view: Mapping[str, Resource]) -> None:
+        """Opens the names that are not as they were when it was looked last."""
+        if view is self._seen:
+            return
+        if self._open is not None:
+            self._open |= self._differences.names(self._seen, view)
+            if len(self._open) > 2 * len(view):
+                self._open = None  # a node that never gets on: what is remembered stays bounded
+        self._seen = view
 
     def _changed(self, view: Mapping[str, Resource], only_asked: bool) -> Iterator[Resource]:
-        for name in view if self._all else self._names:
+        wanted: Iterable[str] = view if self._all else self._names
+        if self._open is not None:
+            wanted = [name for name in self._open | self._owed if self._wants(name)]
+        for name in wanted:
             resource = view.get(name)
             if resource is None:
                 continue
@@ -99,7 +128,8 @@ class DeltaSubscription:
             if name not in view:
                 yield name
         if not only_owed:
-            for name, version in self._told.items():
+            for name in self._told if self._open is None else self._open:
+                version = self._told.get(name)
                 if version is not None and name not in view and name not in self._owed:
                     yield name
 
