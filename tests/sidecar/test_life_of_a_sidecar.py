@@ -182,6 +182,23 @@ def test_no_request_fails_while_rules_change(control_plane: Running) -> None:
     assert wrong == []
 
 
+def test_a_sidecar_that_nothing_is_for_is_ready(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    """Its workload serves nothing, and there is no service to call."""
+    directory = tmp_path / "mesh"
+    directory.mkdir()
+    (directory / "mesh.yaml").write_text(
+        "apiVersion: meltemi.io/v1alpha1\nkind: Workload\n"
+        "metadata: {name: alone}\nspec: {command: [sleep, infinity]}\n"
+    )
+    with (
+        running(directory, (free_port(), free_port())) as control_plane,
+        sidecar(control_plane, control_plane.node_id("alone")) as started,
+    ):
+        assert started.ask("/ready").text.strip() == "LIVE"
+
+
 def test_a_wrong_token_is_said_and_nothing_is_served(control_plane: Running) -> None:
     node_id = control_plane.node_id("caller")
     with sidecar(control_plane, node_id, token="wrong-token", ready=False) as started:

@@ -86,8 +86,8 @@ class Holdings:
         return types[type_url].version
 
     def answered(self, type_url: str) -> bool:
-        """Whether the server has sent the type at all."""
-        return bool(self.update_success[type_url] or self.update_rejected[type_url])
+        """Whether the server has sent the type at all, be it that there is nothing of it."""
+        return bool(self.version(type_url) or self.update_rejected[type_url])
 
     def awaits(self) -> bool:
         """Whether a resource that another one refers to has yet to come."""
