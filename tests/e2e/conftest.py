@@ -8,20 +8,24 @@ from pathlib import Path
 import pytest
 
 APPS = Path(__file__).with_name("apps")
+DUBBO = Path(__file__).resolve().parents[2] / "examples" / "dubbo" / "python"
 sys.path[:0] = [str(Path(__file__).parent), str(APPS)]
 
-import thrift_mesh  # noqa: E402 - found by the path above
+import hello_mesh  # noqa: E402 - found by the path above
 from mesh import Mesh, running  # noqa: E402
+from protocols import MODES, PROTOCOLS, WIRES, Connection, Wire  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def hello(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """The running mesh of `thrift_mesh`; a test that applies a rule deletes it."""
+    """The running mesh of `hello_mesh`; a test that applies a rule deletes it."""
     directory = tmp_path_factory.mktemp("hello") / "mesh"
     shutil.copytree(APPS, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in DUBBO.glob("*.py"):
+        shutil.copy(file, directory)
     notes = directory.parent / "notes"
     notes.touch()
-    (directory / "mesh.yaml").write_text(thrift_mesh.documents(str(notes)))
+    (directory / "mesh.yaml").write_text(hello_mesh.documents(str(notes)))
     with running(directory) as mesh:
         yield mesh
 
@@ -30,4 +34,29 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 def clean(hello: Mesh) -> Iterator[Mesh]:
     """The same mesh, without rules before and after the test."""
     yield hello
-    hello.meltemi("delete", "MetaRouter", "hello", "-n", thrift_mesh.NAMESPACE)
+    hello.meltemi("delete", "MetaRouter", "hello", "-n", hello_mesh.NAMESPACE)
+
+
+@pytest.fixture(params=PROTOCOLS)
+def protocol(request: pytest.FixtureRequest) -> Wire:
+    """One wire of each protocol."""
+    return PROTOCOLS[request.param]
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> Wire:
+    """One wire of each protocol, and of each way in which requests find an upstream connection."""
+    return MODES[request.param]
+
+
+@pytest.fixture(params=WIRES)
+def wire(request: pytest.FixtureRequest) -> Wire:
+    """Every wire."""
+    return WIRES[request.param]
+
+
+@pytest.fixture
+def connection(hello: Mesh, protocol: Wire) -> Iterator[Connection]:
+    """A connection of `protocol` to the client's sidecar."""
+    with protocol.connect(hello) as connection:
+        yield connection

@@ -65,6 +65,11 @@ class Mesh:
         found = json.loads((self.directory / ".meltemi" / "processes.json").read_text())
         return {process["name"]: process for process in found["processes"]}
 
+    def sidecar(self, workload: str, path: str) -> httpx.Response:
+        """Asks the admin API of the sidecar of a workload's first replica."""
+        address = self.workloads()[workload]["instances"][0]["address"]
+        return httpx.get(f"http://{address}:15000{path}", timeout=5)
+
     def log(self, name: str) -> str:
         return (self.directory / ".meltemi" / "logs" / f"{name}.log").read_text()
 

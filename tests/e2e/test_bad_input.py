@@ -19,6 +19,11 @@ spec:
   mesh: {mesh}
 """
 
+LISTENS = (
+    '[python, -c, "import os, socket, time; '
+    "s = socket.create_server((os.environ['HOST'], int(os.environ['PORT']))); time.sleep(60)\"]"
+)
+
 
 def workload(name: str, command: str, port: int = 9090, more: str = "", mesh: str = "none") -> str:
     return WORKLOAD.format(name=name, command=command, port=port, more=more, mesh=mesh)
@@ -50,8 +55,11 @@ def test_a_mistake_on_the_command_line_is_one_clear_sentence(
 def test_a_command_that_cannot_start_leaves_the_others_running(tmp_path: Path) -> None:
     directory = tmp_path / "mesh"
     directory.mkdir()
-    (directory / "a.yaml").write_text(workload("broken", "[/nonexistent/program]"))
-    (directory / "b.yaml").write_text(workload("works", "[sleep, '60']", port=9091))
+    broken = workload("broken", "[/nonexistent/program]").replace(
+        "[{name: tcp-x, port: 9090}]", "[]"
+    )
+    (directory / "a.yaml").write_text(broken)
+    (directory / "b.yaml").write_text(workload("works", LISTENS, port=9091))
     with running(directory) as mesh:
         eventually(lambda: "cannot start" in mesh.output.read_text())
         assert "/nonexistent/program" in mesh.output.read_text()
@@ -64,7 +72,7 @@ def test_a_mesh_starts_with_what_is_valid_and_says_what_is_not(tmp_path: Path) -
     directory = tmp_path / "mesh"
     directory.mkdir()
     (directory / "a.yaml").write_text("kind: Workload\nspec: [")
-    (directory / "b.yaml").write_text(workload("works", "[sleep, '60']"))
+    (directory / "b.yaml").write_text(workload("works", LISTENS))
     with running(directory) as mesh:
         assert mesh.processes()["works-0.default"]["pid"]
         eventually(lambda: "a.yaml:" in mesh.output.read_text())
@@ -77,7 +85,7 @@ def test_a_host_port_that_is_taken_is_named_and_the_rest_runs(
     with socket.create_server(("127.0.0.1", port)):
         directory = tmp_path / "mesh"
         directory.mkdir()
-        text = workload("a", "[sleep, '60']", more=f", hostPort: {port}", mesh="sidecar")
+        text = workload("a", LISTENS, more=f", hostPort: {port}", mesh="sidecar")
         (directory / "a.yaml").write_text(text)
         with running(directory) as mesh:
             eventually(lambda: f"127.0.0.1:{port}" in mesh.log("a-0.default.sidecar"))

@@ -67,14 +67,7 @@ class Client:
         return self.call("sayHello", string_field(1, name))
 
     def wait(self, name: str, milliseconds: int) -> str:
-        def arguments(protocol: Any) -> None:
-            protocol.writeStructBegin("wait_args")
-            field(protocol, TType.STRING, 1, protocol.writeString, name)
-            field(protocol, TType.I32, 2, protocol.writeI32, milliseconds)
-            protocol.writeFieldStop()
-            protocol.writeStructEnd()
-
-        return self.call("wait", arguments)
+        return self.call("wait", arguments(name, milliseconds))
 
     def note(self, text: str) -> None:
         write(
@@ -112,6 +105,22 @@ def write(
     struct(protocol)
     protocol.writeMessageEnd()
     protocol.trans.flush()
+
+
+def arguments(*given: str | int) -> Callable[[Any], None]:
+    """Strings and i32s, in the fields 1, 2, ..."""
+
+    def struct(protocol: Any) -> None:
+        protocol.writeStructBegin("arguments")
+        for number, value in enumerate(given, 1):
+            if isinstance(value, str):
+                field(protocol, TType.STRING, number, protocol.writeString, value)
+            else:
+                field(protocol, TType.I32, number, protocol.writeI32, value)
+        protocol.writeFieldStop()
+        protocol.writeStructEnd()
+
+    return struct
 
 
 def string_field(number: int, value: str) -> Callable[[Any], None]:

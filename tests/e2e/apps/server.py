@@ -1,10 +1,14 @@
-"""One process that serves `hello.thrift` on each of its ports: PORT_<LIBRARY>_<VARIANT>."""
+"""One process that serves `HelloService` on each of its ports, by the protocol in its name.
+
+`PORT_TCP_METAPROTOCOL_THRIFT_<LIBRARY>_<VARIANT>`, `PORT_TCP_METAPROTOCOL_DUBBO`."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import apache
 import thriftpy2_hello
@@ -18,15 +22,28 @@ def main() -> None:
     host = os.environ["HOST"]
     threads = []
     for name, port in sorted(os.environ.items()):
-        if name.startswith("PORT_") and port.isdigit():
-            words = name.removeprefix("PORT_TCP_METAPROTOCOL_THRIFT_").lower().split("_")
-            serve = serve_apache if words[0] == "apache" else serve_thriftpy2
-            threads.append(
-                threading.Thread(target=serve, args=("-".join(words[1:]), host, int(port)))
-            )
+        if name.startswith("PORT_TCP_METAPROTOCOL_") and port.isdigit():
+            words = name.removeprefix("PORT_TCP_METAPROTOCOL_").lower().split("_")
+            threads.append(threading.Thread(target=server(words), args=(host, int(port))))
     for thread in threads:
         thread.start()
     print(f"serving on {len(threads)} ports", flush=True)
+    for thread in threads:  # pools of threads take no work once the main thread has ended
+        thread.join()
+
+
+def server(words: list[str]) -> Callable[[str, int], None]:
+    """What serves an address, for the words of a port's name."""
+    match words:
+        case ["thrift", "apache", *variant]:
+            return partial(serve_apache, "-".join(variant))
+        case ["thrift", "thriftpy2", *variant]:
+            return partial(serve_thriftpy2, "-".join(variant))
+        case ["dubbo"]:
+            import dubbo_hello  # its wire code is beside it in the meshes that speak Dubbo
+
+            return dubbo_hello.serve
+    raise ValueError(f"nothing serves {words}")
 
 
 def serve_thriftpy2(variant: str, host: str, port: int) -> None:

@@ -1,4 +1,4 @@
-"""The mesh that the Thrift tests share: two versions of a server that speaks every variant."""
+"""The mesh that the tests share: two versions of a server that speaks every wire there is."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 import yaml
 
 NAMESPACE = "hello"
-HOST = "hello-server.hello.svc.cluster.local"
-CLIENT = "hello-client.hello"
+SERVICE, MULTIPLEXED = "hello-server", "hello-multiplexed"
+"""Two names for the same servers; requests to the second share upstream connections."""
+HOST = f"{SERVICE}.{NAMESPACE}.svc.cluster.local"
+CLIENT = f"hello-client.{NAMESPACE}"
+IN_FLIGHT = {"meltemi.io/max-in-flight-per-connection": "64"}
 
-PORTS = {
+THRIFT_PORTS = {
     f"{library}-{variant}": 9090 + index
     for index, (library, variant) in enumerate(
         [
@@ -21,32 +24,42 @@ PORTS = {
         ]
     )
 }
+DUBBO_PORT = 20880
+PORTS = [
+    *({"name": f"tcp-metaprotocol-thrift-{n}", "port": p} for n, p in THRIFT_PORTS.items()),
+    {"name": "tcp-metaprotocol-dubbo", "port": DUBBO_PORT},
+]
 
 
 def documents(notes: str) -> str:
     return yaml.safe_dump_all(
-        [service(), destination_rule(), server("v1", notes), server("v2", notes), client()]
+        [
+            service(SERVICE),
+            service(MULTIPLEXED),
+            destination_rule(SERVICE),
+            destination_rule(MULTIPLEXED, IN_FLIGHT),
+            server("v1", notes),
+            server("v2", notes),
+            client(),
+        ]
     )
 
 
-def service() -> dict[str, Any]:
-    ports = [{"name": f"tcp-metaprotocol-thrift-{n}", "port": p} for n, p in PORTS.items()]
-    spec = {"selector": {"app": "hello-server"}, "ports": ports}
-    return document("v1", "Service", "hello-server", spec)
+def service(name: str) -> dict[str, Any]:
+    spec = {"selector": {"app": "hello-server"}, "ports": PORTS}
+    return document("v1", "Service", name, spec)
 
 
-def destination_rule() -> dict[str, Any]:
+def destination_rule(name: str, annotations: dict[str, str] | None = None) -> dict[str, Any]:
     subsets = [{"name": v, "labels": {"version": v}} for v in ("v1", "v2", "v9")]
-    spec = {"host": HOST, "subsets": subsets}
-    return document("networking.istio.io/v1", "DestinationRule", "hello-server", spec)
+    spec = {"host": f"{name}.{NAMESPACE}.svc.cluster.local", "subsets": subsets}
+    made = document("networking.istio.io/v1", "DestinationRule", name, spec)
+    made["metadata"]["annotations"] = annotations or {}
+    return made
 
 
 def server(version: str, notes: str) -> dict[str, Any]:
-    spec = {
-        "command": ["python", "server.py"],
-        "env": {"NOTES": notes},
-        "ports": [{"name": f"tcp-metaprotocol-thrift-{n}", "port": p} for n, p in PORTS.items()],
-    }
+    spec = {"command": ["python", "server.py"], "env": {"NOTES": notes}, "ports": PORTS}
     labels = {"app": "hello-server", "version": version}
     return document("meltemi.io/v1alpha1", "Workload", f"hello-server-{version}", spec, labels)
 
@@ -89,3 +102,9 @@ def document(
     if labels:
         metadata["labels"] = labels
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def answered_by(reply: str) -> str:
+    """The version that a reply names: `Hello x, response from NAME-VERSION-0/ADDRESS`."""
+    pod = reply.rsplit("response from ", 1)[1].partition("/")[0]
+    return pod.rsplit("-", 2)[1]
