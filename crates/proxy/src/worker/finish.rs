@@ -59,10 +59,12 @@ impl Worker {
         let (received, sent) = (request.received, request.sent);
         if let Some(Some(port)) = self.ports.get_mut(view.number as usize) {
             let counters = &mut port.requests;
+            // A oneway request was counted as one when it came, and has no answer to count.
             match outcome {
+                _ if request.oneway => {}
                 Outcome::Ok => {
-                    counters.response += u64::from(!request.oneway);
-                    counters.response_success += u64::from(!request.oneway);
+                    counters.response += 1;
+                    counters.response_success += 1;
                 }
                 Outcome::Failed => {
                     counters.response += 1;
