@@ -42,6 +42,7 @@ struct State {
     event: OwnedFd,
     follow: AtomicBool,
     close: AtomicBool,
+    closed: AtomicBool,
     stop: AtomicBool,
     errors: Mutex<BTreeMap<String, String>>,
     accepted: AtomicU64,
@@ -61,6 +62,7 @@ impl AcceptorHandle {
             event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             follow: AtomicBool::new(false),
             close: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             errors: Mutex::default(),
             accepted: AtomicU64::new(0),
@@ -78,6 +80,11 @@ impl AcceptorHandle {
     /// Closes all listeners for good.
     pub(crate) fn close(&self) {
         self.set(&self.0.close);
+    }
+
+    /// Whether nothing is accepted any more: `close` or `stop` was heard.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire) || self.0.stop.load(Ordering::Acquire)
     }
 
     pub(crate) fn stop(&self) {
@@ -187,6 +194,7 @@ impl Acceptor {
             self.closed = true;
             self.open.clear();
             self.state.listening.store(0, Ordering::Relaxed);
+            self.state.closed.store(true, Ordering::Release);
         }
         if self.state.follow.swap(false, Ordering::AcqRel) {
             self.follow();

@@ -155,7 +155,9 @@ impl Engine {
         self.send_all(|| Command::Drain);
         loop {
             let open = |inbox: &Arc<Inbox>| inbox.connections.load(Ordering::Acquire);
-            if self.shared.inboxes.iter().map(open).sum::<usize>() == 0 {
+            // A connection may be accepted until the acceptor has heard that it is over.
+            let closed = self.acceptor.is_closed();
+            if closed && self.shared.inboxes.iter().map(open).sum::<usize>() == 0 {
                 return true;
             }
             if Instant::now() >= end {
