@@ -6,6 +6,7 @@ import socket
 import socketserver
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +106,15 @@ class Mesh:
         self.accept(name, messages.from_json("envoy.config.cluster.v3.Cluster", value))
 
     def routes(self, *routes: dict[str, Any]) -> None:
+        """Returns once the listener, which waits for its first routes, is open."""
         self.accept("routes", route_configuration(*routes))
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                return self.connect().close()
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline, self.engine.listener_errors()
+                time.sleep(0.005)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=5)

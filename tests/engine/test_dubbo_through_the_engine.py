@@ -167,3 +167,93 @@ def test_a_call_that_finds_no_route_is_answered_as_a_service_that_is_not_found(
         reply = read(client)
     assert reply[3] == 60 and int.from_bytes(reply[ID], "big") == 1
     assert b"route" in reply[HEADER_BYTES:]
+
+
+@pytest.fixture
+def upstream(dubbo: Mesh, free_port: Callable[[], int]) -> Iterator[socket.socket]:
+    """A provider that the test plays itself: what listens for the engine's connections."""
+    port = free_port()
+    dubbo.cluster("played", port)
+    dubbo.routes(to("played"))
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        listening.settimeout(5)
+        yield listening
+
+
+def test_several_replies_in_one_write_all_reach_their_callers_at_once(
+    dubbo: Mesh, upstream: socket.socket
+) -> None:
+    """Aeraki's proxy gives out one reply for each read when it multiplexes."""
+    call, reply = golden("dubbo-sayHello"), golden("dubbo-reply-value")
+    ids = [5, 1, 2**63, 4]
+    with dubbo.connect() as client:
+        client.sendall(b"".join(with_id(call, number) for number in ids))
+        provider = upstream.accept()[0]
+        with provider:
+            provider.settimeout(5)
+            asked = [int.from_bytes(read(provider)[ID], "big") for _ in ids]
+            assert len(set(asked)) == len(ids)
+            provider.sendall(b"".join(with_id(reply, number) for number in reversed(asked)))
+            client.settimeout(1)
+            assert [int.from_bytes(read(client)[ID], "big") for _ in ids] == ids[::-1]
+
+
+def test_a_heartbeat_of_the_provider_is_answered_here_and_the_caller_sees_none(
+    dubbo: Mesh, upstream: socket.socket
+) -> None:
+    with dubbo.connect() as client:
+        client.sendall(golden("dubbo-sayHello"))
+        provider = upstream.accept()[0]
+        with provider:
+            provider.settimeout(5)
+            asked = int.from_bytes(read(provider)[ID], "big")
+            provider.sendall(golden("dubbo-event-heartbeat-request"))
+            beat = read(provider)
+            assert (beat[2] & (EVENT | 0x80), beat[3]) == (EVENT, 20)
+            assert beat[ID] == golden("dubbo-event-heartbeat-request")[ID]
+            provider.sendall(with_id(golden("dubbo-reply-value"), asked))
+            assert with_id(read(client), 1) == with_id(golden("dubbo-reply-value"), 1)
+
+
+@pytest.mark.parametrize("serialization", [6, 21, 23])
+def test_another_serialization_is_forwarded_and_answered_byte_for_byte(
+    dubbo: Mesh, upstream: socket.socket, serialization: int
+) -> None:
+    """Its body is not read: no attribute but what the header gives."""
+    dubbo.routes(to("nowhere", method="sayHello"), to("played"))
+    body = b'{"what": "nobody here reads"}\n' * 1000
+    head = b"\xda\xbb" + bytes([0x80 | ONEWAY | serialization, 0])
+    call = head + (9).to_bytes(8, "big") + len(body).to_bytes(4, "big") + body
+    reply = b"\xda\xbb" + bytes([serialization, 20]) + call[4:]
+    with dubbo.connect() as client:
+        client.sendall(call)
+        provider = upstream.accept()[0]
+        with provider:
+            provider.settimeout(5)
+            seen = read(provider)
+            assert with_id(seen, 9) == call
+            provider.sendall(with_id(reply, int.from_bytes(seen[ID], "big")))
+            assert read(client) == reply
+
+
+def test_a_provider_that_dies_fails_what_it_held_with_a_status_and_the_reason(
+    dubbo: Mesh, upstream: socket.socket
+) -> None:
+    call = golden("dubbo-sayHello")
+    with dubbo.connect() as client:
+        client.sendall(with_id(call, 8) + with_id(call, 3))
+        provider = upstream.accept()[0]
+        with provider:
+            provider.settimeout(5)
+            read(provider)
+            read(provider)
+        replies = [read(client) for _ in range(2)]
+        assert {int.from_bytes(reply[ID], "big") for reply in replies} == {8, 3}
+        assert all(reply[3] == 80 and b"closed the connection" in reply for reply in replies)
+        client.sendall(with_id(call, 4))
+        again = upstream.accept()[0]
+        with again:
+            again.settimeout(5)
+            asked = int.from_bytes(read(again)[ID], "big")
+            again.sendall(with_id(golden("dubbo-reply-value"), asked))
+            assert int.from_bytes(read(client)[ID], "big") == 4

@@ -39,24 +39,12 @@ def eventually(claim: Callable[[], bool], within_s: float = 5.0) -> None:
         time.sleep(0.01)
 
 
-def opens(mesh: Mesh) -> None:
-    def can_connect() -> bool:
-        try:
-            mesh.connect().close()
-        except ConnectionRefusedError:
-            return False
-        return True
-
-    eventually(can_connect)
-
-
 def test_a_request_takes_its_route_and_the_next_one_the_new_route(
     mesh: Mesh, serve: Callable[[str], int]
 ) -> None:
     mesh.cluster("v1", serve("one"))
     mesh.cluster("v2", serve("two"))
     mesh.routes(to("v1"))
-    opens(mesh)
     with mesh.connect() as sock:
         sock.sendall(call("sayHello", 1))
         assert b"one" in read_frame(sock)
@@ -76,7 +64,6 @@ def test_what_is_refused_is_named_and_what_held_goes_on(
 ) -> None:
     mesh.cluster("v1", serve("one"))
     mesh.routes(to("v1"))
-    opens(mesh)
     broken = route_configuration(to("v1"), {"match": {"path": "/x"}, "route": {"cluster": "v1"}})
     [(name, reason)] = mesh.put("routes", broken)
     assert name == "routes"
@@ -86,7 +73,6 @@ def test_what_is_refused_is_named_and_what_held_goes_on(
 
 def test_a_cluster_that_does_not_exist_is_an_error_that_names_it(mesh: Mesh) -> None:
     mesh.routes(to("nowhere"))
-    opens(mesh)
     kind, frame = answer(mesh)
     assert kind == 3
     assert b"nowhere" in frame
@@ -111,7 +97,6 @@ def test_numbers_say_what_was_served(mesh: Mesh, serve: Callable[[str], int]) ->
     port = serve("one")
     mesh.cluster("v1", port)
     mesh.routes(to("v1"))
-    opens(mesh)
     for seqid in range(5):
         answer(mesh, seqid=seqid)
     eventually(lambda: _endpoint(mesh)["active"] == 0)
@@ -172,7 +157,6 @@ def test_drain_stops_accepting_and_says_that_all_was_done(
 ) -> None:
     mesh.cluster("v1", serve("one"))
     mesh.routes(to("v1"))
-    opens(mesh)
     answer(mesh)
     assert mesh.engine.drain(5.0)
     with pytest.raises(OSError):
