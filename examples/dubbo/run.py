@@ -4,7 +4,7 @@
     python run.py build                builds what is in java/, and says which pair will run and why
 
 Apache Dubbo is built once, into java/target, by Maven and a JDK; that takes the network, a minute,
-and at most BUILD_S. Why it could not be is kept for RETRY_S, so that not each program tries in turn.
+and at most BUILD_S. Why it could not be is kept for RETRY_S, so that programs do not try in turn.
 The variable DUBBO_SAMPLE, `python` or `java`, asks for one of the two."""
 
 from __future__ import annotations

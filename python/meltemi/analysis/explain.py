@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meltemi import engine
-from meltemi.analysis import places
+from meltemi.analysis import dubbo_notes, places
 from meltemi.analysis.places import Replica, UnknownNameError
 from meltemi.model import Mesh, MetaRouter, Service, ServicePort
 from meltemi.model.protocol import ENGINE_CODECS
@@ -27,7 +27,7 @@ class Question:
     """A request that nobody has sent."""
 
     service: str
-    """A hostname, `NAME.NAMESPACE` or `NAME`."""
+    """A hostname, `NAME.NAMESPACE`, `NAME` or a Dubbo interface."""
     caller: str = ""
     """`NAME[-ORDINAL][.NAMESPACE]` of the workload that calls, or "" for no particular one."""
     namespace: str = ""
@@ -59,7 +59,8 @@ class Question:
 def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
     """The answer as JSON: `service`, `port`, `protocol`, `namespace`, `from`, `attributes`, `rule`,
     `routes` (each with `name`, `matched`, `reasons`), `route`, `clusters` (each with `name`,
-    `weight`, `percent`, `endpoints`, `problem`), `problem`.
+    `weight`, `percent`, `endpoints`, `problem`), `problem`, `interface`, which a Dubbo service may
+    stand for, and `notes`. A request to it has that interface unless the question says otherwise.
 
     Raises UnknownNameError for a service, port or caller that the mesh does not have."""
     callers = _callers(mesh, question)
@@ -75,17 +76,22 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
     node = places.node(callers[0], Client.SIDECAR) if callers else places.stranger(namespace)
     rule = mesh.meta_router(service.hostname, namespace)
     resources = Translator().resources(_concerned(mesh, service, rule, callers), node)
+    codec = codecs(mesh).get(port.protocol, "")
+    attributes = dubbo_notes.attributes(service, codec, question.attributes)
     answer: dict[str, Any] = {
         "service": service.hostname,
         "port": port.number,
         "protocol": port.protocol,
         "namespace": namespace,
         "from": [caller.pod for caller in callers],
-        "attributes": dict(question.attributes),
+        "attributes": dict(attributes),
+        "interface": service.interface or None,
+        "notes": [],
     }
-    if codecs(mesh).get(port.protocol) in ENGINE_CODECS:
+    if codec in ENGINE_CODECS:
         table = resources[messages.ROUTE][names.route(service.hostname, port.number)]
-        traces = engine.explain_route(table.body, question.attributes)
+        traces = engine.explain_route(table.body, attributes)
+        answer["notes"] = dubbo_notes.notes(service, codec, question.attributes, table.body)
         return answer | _routed(mesh, rule, traces, namespace, resources)
     cluster = names.outbound(port.number, "", service.hostname)
     return answer | {
@@ -241,3 +247,4 @@ def lines(answer: Mapping[str, Any]) -> Iterable[str]:
             yield f"  error to the caller: {cluster['problem']}"
         for endpoint in cluster["endpoints"]:
             yield "  " + " ".join(filter(None, (endpoint["address"], endpoint["workload"])))
+    yield from (f"note: {note}" for note in answer["notes"])

@@ -96,7 +96,9 @@ def _workload_name(each: Replica) -> str:
 
 def service(mesh: Mesh, name: str, namespace: str = "default") -> Service:
     """The service that a hostname, `NAME.NAMESPACE` or, near `namespace`, a `NAME` means; where
-    nothing near has that name, the only one of the mesh. Raises UnknownNameError."""
+    nothing near has that name, the only one of the mesh with that name or Dubbo interface.
+
+    Raises UnknownNameError."""
     wanted = name.lower().removesuffix(".")
     for hostname in (
         wanted,
@@ -106,7 +108,7 @@ def service(mesh: Mesh, name: str, namespace: str = "default") -> Service:
     ):
         if hostname in mesh.services:
             return mesh.services[hostname]
-    same = [each for each in mesh.services.values() if each.name == wanted]
+    same = [each for each in mesh.services.values() if not {name, wanted}.isdisjoint(_names(each))]
     if len(same) == 1:
         return same[0]
     if same:
@@ -116,6 +118,11 @@ def service(mesh: Mesh, name: str, namespace: str = "default") -> Service:
         f"there is no service {name}",
         f"There are: {listed(mesh.services)}." if mesh.services else "The mesh has no services.",
     )
+
+
+def _names(of: Service) -> tuple[str, ...]:
+    """What a service is called beside its hostname."""
+    return (of.name, f"{of.name}.{of.namespace}", *([of.interface] if of.interface else ()))
 
 
 def node(of: Replica, client: Client) -> Node:

@@ -38,7 +38,8 @@ def explain(
     mesh: Path | None,
     output: str,
 ) -> None:
-    """Show which route a request to SERVICE would take: NAME, NAME.NAMESPACE or a hostname.
+    """Show which route a request to SERVICE would take: NAME, NAME.NAMESPACE, a hostname or a Dubbo
+    interface.
 
     A request is its attributes: --attr method=sayHello."""
     if directory is not None and mesh is not None:

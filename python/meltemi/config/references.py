@@ -1,5 +1,6 @@
 """Names in MetaRouters that nothing in the mesh has: warnings, for who knows the whole mesh.
 
+A Dubbo interface too, where the host stands for another one.
 Not part of `build`: what is not in the documents at hand may be in others. A rule may come before
 its service, so this is never an error."""
 
@@ -9,9 +10,10 @@ import difflib
 from collections.abc import Iterable, Iterator
 
 from meltemi.config.check import Object
+from meltemi.config.dubbo_interface import ATTRIBUTE
 from meltemi.config.issues import Issue, Path, nearest
 from meltemi.config.rules.names import full_host
-from meltemi.config.schema.meta_router import Destination, MetaRouterSpec
+from meltemi.config.schema.meta_router import Destination, Match, MetaRouterSpec
 from meltemi.model import Mesh
 
 _DOMAIN = ".svc.cluster.local"
@@ -44,6 +46,10 @@ class _Names:
     def is_service(self, host: str) -> bool:
         return host in self._services
 
+    def interface(self, host: str) -> str:
+        """That the host stands for; "" where it says none."""
+        return self._services[host].interface if host in self._services else ""
+
     def subsets(self, host: str) -> set[str]:
         """Of all rules for the host, whoever sees them: who calls is not known here."""
         wide = (self._subsets[rule] for rule in self._wildcards if host.endswith(rule[1:]))
@@ -70,9 +76,25 @@ def _of_router(item: Object, spec: MetaRouterSpec, names: _Names) -> Iterator[Is
             f"there is no service {host}: the rule has no effect", names.hint(host),
         )  # fmt: skip
     for number, route in enumerate(spec.routes or ()):
+        at: Path = ("spec", "routes", number, "match", "attributes")
+        yield from _of_match(item, at, route.match, names.interface(host))
         for position, to in enumerate(route.route or ()):
             path = ("spec", "routes", number, "route", position, "destination")
             yield from _of_destination(item, path, to.destination, names)
+
+
+def _of_match(item: Object, path: Path, match: Match | None, interface: str) -> Iterator[Issue]:
+    """Where it asks for an interface that the host does not stand for."""
+    for name, wanted in ((match and match.attributes) or {}).items():
+        if not interface or name.lower() != ATTRIBUTE:
+            continue
+        other = wanted.exact not in (None, "", interface)
+        if other or not interface.startswith(wanted.prefix or ""):
+            yield _warning(
+                item, (*path, name), "other-interface",
+                f"the route matches no request for {interface}, which the host stands for",
+                f"exact: {interface}, or no condition on it",
+            )  # fmt: skip
 
 
 def _of_destination(item: Object, path: Path, to: Destination, names: _Names) -> Iterator[Issue]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from meltemi.config import dubbo_interface
 from meltemi.config.check import Object
 from meltemi.config.issues import Issue
 from meltemi.config.kinds import DUBBO_AUTHORIZATION
@@ -67,6 +68,8 @@ def build(
         for index, service in enumerate(made(item, near, known, issues)):
             if index == 0:
                 issues.extend(_without_codec(item, service, codecs))
+                if service.external:
+                    issues.extend(dubbo_interface.check(item, service, codecs))
             first = owners.setdefault(service.hostname, item)
             if first is item:
                 found.setdefault(service.hostname, _authorized(service, guarded))
@@ -262,6 +265,7 @@ def _entry(
             export_to=texts(spec.export_to),
             endpoints=tuple(endpoints),
             external=True,
+            interface=dubbo_interface.of(item),
         )
 
 

@@ -56,6 +56,8 @@ class Service:
     """Per port number."""
     external: bool = False
     """A ServiceEntry: called by its hosts as they are, not by a Kubernetes name."""
+    interface: str = ""
+    """The Dubbo interface that it stands for, as its annotation says; "" where it says none."""
 
     def visible_from(self, namespace: str) -> bool:
         """Whether `exportTo` lets a caller in `namespace` see it."""
