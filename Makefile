@@ -27,8 +27,9 @@ build: .venv/.built ## Build the engine and install the package into .venv
 		--no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: build ## Run the guided tour
+demo: build ## Run the guided tours, of Thrift and of Dubbo
 	@$(BIN)/meltemi demo thrift
+	@$(BIN)/meltemi demo dubbo
 
 test: test-rust test-python ## Run all tests
 

@@ -28,7 +28,7 @@ PROGRAMS = {"provider": "Provider", "consumer": "Consumer"}
 LEAST_JAVA = 17
 BUILD_S = 300.0
 RETRY_S = 600.0
-SHOWN = ("Downloaded", "[INFO] --- ", "[INFO] BUILD", "[ERROR]")  # how the lines of Maven begin
+SHOWN = ("[INFO] --- ", "[INFO] BUILD", "[ERROR]")  # how the lines of Maven begin
 OPENED = ("lang", "math", "util")  # packages whose objects hessian2 writes field by field
 
 
@@ -104,7 +104,7 @@ def why_not_built() -> str:
         return "there is no mvn on the path (Maven)"
     print(f"building Apache Dubbo's pair with Maven, once ({BUILD_S:.0f} s at most)", flush=True)
     command = [maven, "-B", "-Daether.connector.connectTimeout=10000", "process-classes"]
-    last = ""
+    error, downloaded = "", 0
     with subprocess.Popen(
         ["timeout", "--kill-after=5", str(BUILD_S), *command],
         cwd=JAVA,
@@ -119,11 +119,15 @@ def why_not_built() -> str:
             shown = re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip()
             if shown.startswith(SHOWN):
                 print(f"  {shown}", flush=True)
-            if shown.startswith("[ERROR]") and not last:
-                last = shown.removeprefix("[ERROR]").strip()
+            if shown.startswith("[INFO] Downloaded "):
+                downloaded += 1
+                if downloaded % 50 == 0:
+                    print(f"  {downloaded} files downloaded", flush=True)
+            if shown.startswith("[ERROR]") and not error:
+                error = shown.removeprefix("[ERROR]").strip()
     if building.returncode == 124:
         return f"Maven was not ready after {BUILD_S:.0f} s"
-    return f"Maven failed: {last[:300]}" if building.returncode else ""
+    return f"Maven failed: {error[:300]}" if building.returncode else ""
 
 
 def java_version(program: str) -> int:

@@ -17,6 +17,7 @@ from dubbo_wire import Consumer, FrameError, Reply, Request
 from provider import INTERFACE
 
 SERVICE = "ORG_APACHE_DUBBO_SAMPLES_BASIC_API_DEMOSERVICE_SERVICE_"
+ATTACHMENTS = {"remote.application": "dubbo-sample-consumer"}
 METHODS = {"/hello": "sayHello", "/bye": "sayBye"}
 
 
@@ -34,7 +35,7 @@ class Caller:
         try:
             with self._connecting:
                 self._connection = self._connection or Consumer(*self._address, timeout_s=5)
-            reply = self._connection.call(Request(INTERFACE, method, arguments))
+            reply = self._connection.call(Request(INTERFACE, method, arguments, ATTACHMENTS))
         except TimeoutError:
             return "refused: no answer within 5 s"
         except (OSError, FrameError) as error:

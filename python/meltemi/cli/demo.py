@@ -9,7 +9,7 @@ import click
 
 from meltemi.cli.errors import Failure
 
-TOURS = {"thrift": "meltemi.local.tour_thrift"}
+TOURS = {"dubbo": "meltemi.local.tour_dubbo", "thrift": "meltemi.local.tour_thrift"}
 
 
 @click.command()
@@ -30,8 +30,10 @@ def demo(name: str, examples: Path | None) -> None:
         raise Failure(f"there is no example {example}", "Name their folder with --examples.")
     console = Console(highlight=False, soft_wrap=True)
     try:
+        module = importlib.import_module(TOURS[name])
+        module.prepare(example, console.print)
         with running_example(example, console.print) as tour:
-            importlib.import_module(TOURS[name]).run(tour)
+            module.run(tour)
     except StepFailed as failed:
         raise Failure(f"this step does not hold: {failed}") from None
     except ModuleNotFoundError as missing:

@@ -1,6 +1,7 @@
 """A guided tour: a real mesh, steps that each show a command or a count, and check it.
 
-A tour is a function that takes a `Tour`; `meltemi demo NAME` runs it."""
+A tour is a module with `prepare(example, say)`, which makes what the example needs to run, and
+`run(tour)`; `meltemi demo NAME` calls both."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,11 @@ def router(*shares: tuple[str, int]) -> str:
         },
         sort_keys=False,
     )
+
+
+def prepare(example: Path, say: Callable[[str], None]) -> None:
+    """Raises ModuleNotFoundError where the package is missing that the example runs."""
+    import thriftpy2  # noqa: F401
 
 
 def run(tour: Tour) -> None:

@@ -283,7 +283,8 @@ class Replica:
             waiting.pop(0)
         if waiting:
             ports = ", ".join(str(port) for port in waiting)
-            log.warning("%s does not listen on %s:%s", self.key, self._instance["host"], ports)
+            where = f"{self._instance['host']}:{ports}"
+            log.warning("%s does not listen on %s after %g s", self.key, where, LISTENS_S)
 
     def _make_sidecar(self) -> Process:
         up, instance = self._up, self._instance
