@@ -14,8 +14,10 @@ ALLOWED = {
     "meltemi-codec": set(),
     "meltemi-routing": {"regex"},
     "meltemi-balancer": set(),
+    "meltemi-limiter": set(),
     "meltemi-resources": {
         "meltemi-balancer",
+        "meltemi-limiter",
         "meltemi-routing",
         "prost",
         "prost-types",
@@ -25,6 +27,7 @@ ALLOWED = {
         "arc-swap",
         "meltemi-balancer",
         "meltemi-codec",
+        "meltemi-limiter",
         "meltemi-resources",
         "meltemi-routing",
         "nix",
@@ -40,7 +43,7 @@ ALLOWED = {
         "pyo3",
     },
 }
-PURE = ("codec", "routing", "balancer", "resources")
+PURE = ("codec", "routing", "balancer", "limiter", "resources")
 
 
 def main() -> int:
