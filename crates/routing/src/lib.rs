@@ -5,6 +5,7 @@
 //! Nothing here knows sockets, clocks or Python.
 #![forbid(unsafe_code)]
 
+mod first_match;
 mod index;
 mod matcher;
 mod route;
@@ -12,6 +13,7 @@ mod table;
 mod trace;
 mod weighted;
 
+pub use first_match::{FirstMatch, MatchError};
 pub use matcher::{AttributeMatch, Matcher, check_regex};
 pub use route::{Attributes, Mutation, Route};
 pub use table::{RouteError, RouteTable};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use regex::bytes::{Regex, RegexBuilder};
 
 /// A condition on one attribute of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AttributeMatch {
     /// The attribute; compared without case.
     pub name: Arc<str>,
@@ -19,7 +19,7 @@ pub struct AttributeMatch {
 }
 
 /// What a value is compared with; case-sensitive, byte by byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Matcher {
     /// The whole value.
     Exact(Arc<[u8]>),

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::index::Index;
-use crate::matcher::Condition;
+use crate::first_match::{FirstMatch, MatchError};
 use crate::{Attributes, ConditionTrace, Route, RouteTrace};
 
 /// Why a route cannot be used.
@@ -42,8 +41,7 @@ impl std::error::Error for RouteError {}
 pub struct RouteTable {
     name: Arc<str>,
     routes: Vec<Route>,
-    conditions: Vec<Box<[Condition]>>,
-    index: Index,
+    first: FirstMatch,
 }
 
 impl RouteTable {
@@ -52,20 +50,20 @@ impl RouteTable {
     /// # Errors
     /// Every condition that cannot be compiled, in the order of the routes.
     pub fn new(name: &str, routes: Vec<Route>) -> Result<Self, Vec<RouteError>> {
-        let mut errors = Vec::new();
-        let mut conditions = Vec::with_capacity(routes.len());
-        for (ordinal, route) in routes.iter().enumerate() {
-            conditions.push(compile(ordinal, route, &mut errors));
-        }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let index = Index::new(&conditions);
+        let first = FirstMatch::new(routes.iter().map(|route| &*route.matches));
+        let first = first.map_err(|errors| {
+            let named = |error: MatchError| RouteError {
+                ordinal: error.ordinal,
+                route: Arc::clone(&routes[error.ordinal].name),
+                attribute: error.attribute,
+                reason: error.reason,
+            };
+            errors.into_iter().map(named).collect::<Vec<_>>()
+        })?;
         Ok(Self {
             name: name.into(),
             routes,
-            conditions,
-            index,
+            first,
         })
     }
 
@@ -84,66 +82,20 @@ impl RouteTable {
     /// The ordinal of the first route that matches. Allocates nothing.
     #[must_use]
     pub fn select(&self, attributes: &impl Attributes) -> Option<usize> {
-        self.index.select(&self.conditions, attributes)
+        self.first.select(attributes)
     }
 
     /// Each route from the first to the one that matches, and what its conditions made of the request.
     #[must_use]
     pub fn explain(&self, attributes: &dyn Attributes) -> Vec<RouteTrace> {
-        let mut traces = Vec::new();
-        for (ordinal, (route, compiled)) in self.routes.iter().zip(&self.conditions).enumerate() {
-            let trace = trace(ordinal, route, compiled, attributes);
-            let matched = trace.matched;
-            traces.push(trace);
-            if matched {
-                break;
-            }
-        }
-        traces
-    }
-}
-
-fn compile(ordinal: usize, route: &Route, errors: &mut Vec<RouteError>) -> Box<[Condition]> {
-    let mut conditions = Vec::with_capacity(route.matches.len());
-    for wanted in &route.matches {
-        match Condition::compile(wanted) {
-            Ok(condition) => conditions.push(condition),
-            Err(reason) => errors.push(RouteError {
-                ordinal,
-                route: Arc::clone(&route.name),
-                attribute: Arc::clone(&wanted.name),
-                reason,
-            }),
-        }
-    }
-    conditions.into()
-}
-
-fn trace(
-    ordinal: usize,
-    route: &Route,
-    compiled: &[Condition],
-    attributes: &dyn Attributes,
-) -> RouteTrace {
-    let conditions: Vec<_> = route
-        .matches
-        .iter()
-        .zip(compiled)
-        .map(|(wanted, condition)| {
-            let actual = attributes.get(&condition.name);
-            ConditionTrace {
-                attribute: Arc::clone(&condition.name),
-                wanted: wanted.to_string(),
-                held: condition.holds(actual),
-                actual: actual.map(<[u8]>::to_vec),
-            }
-        })
-        .collect();
-    let matched = conditions.iter().all(|condition| condition.held);
-    RouteTrace {
-        ordinal,
-        name: Arc::clone(&route.name),
-        matched,
-        conditions,
+        let lists = self.routes.iter().map(|route| &*route.matches);
+        let traces = self.first.explain(lists, attributes);
+        let named = |(ordinal, conditions): (usize, Vec<ConditionTrace>)| RouteTrace {
+            ordinal,
+            name: Arc::clone(&self.routes[ordinal].name),
+            matched: conditions.iter().all(|condition| condition.held),
+            conditions,
+        };
+        traces.into_iter().enumerate().map(named).collect()
     }
 }
