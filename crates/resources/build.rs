@@ -13,7 +13,7 @@ use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 const DESCRIPTORS: &str = "../../python/meltemi/xds/descriptors.binpb";
 
 /// Messages that are decoded from bytes.
-const ROOTS: [&str; 10] = [
+const ROOTS: [&str; 11] = [
     ".envoy.config.listener.v3.Listener",
     ".envoy.config.route.v3.RouteConfiguration",
     ".envoy.config.cluster.v3.Cluster",
@@ -21,6 +21,7 @@ const ROOTS: [&str; 10] = [
     ".envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
     ".udpa.type.v1.TypedStruct",
     ".aeraki.meta_protocol_proxy.v1alpha.MetaProtocolProxy",
+    ".aeraki.meta_protocol_proxy.filters.local_ratelimit.v1alpha.LocalRateLimit",
     ".istio.workload.Address",
     ".meltemi.v1alpha1.UpstreamOptions",
     ".meltemi.v1alpha1.DownstreamOptions",

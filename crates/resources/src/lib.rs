@@ -12,6 +12,7 @@ mod held;
 mod invalid;
 mod json;
 mod listeners;
+mod local_rate_limit;
 mod messages;
 mod meta_protocol_json;
 mod routes;
@@ -19,7 +20,9 @@ mod snapshot;
 mod store;
 mod workloads;
 
+pub use local_rate_limit::{LimitCondition, LocalRateLimit};
 pub use meltemi_balancer::{Endpoint, Peer, Policy};
+pub use meltemi_limiter::Rate;
 pub use meltemi_routing::RouteTable;
 pub use routes::route_table;
 pub use snapshot::{

@@ -18,16 +18,17 @@ use crate::messages::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 use crate::messages::meltemi::v1alpha1::DownstreamOptions;
 use crate::messages::udpa::r#type::v1::TypedStruct;
 use crate::{Direction, Listener, MetaProtocol, NetworkFilter, RouteSource, TypedConfig};
-use crate::{meta_protocol_json, routes};
+use crate::{local_rate_limit, meta_protocol_json, routes};
 
 const META_PROTOCOL: &str = "aeraki.meta_protocol_proxy.v1alpha.MetaProtocolProxy";
 
 /// Filters of the MetaProtocol filter that mean here what they mean there, or that the engine does
 /// without being told (exchange of metadata, Istio's metrics).
-const KNOWN_FILTERS: [&str; 4] = [
+const KNOWN_FILTERS: [&str; 5] = [
     "aeraki.meta_protocol.filters.router",
     "aeraki.meta_protocol.filters.metadata_exchange",
     "aeraki.meta_protocol.filters.istio_stats",
+    local_rate_limit::FILTER,
     OPTIONS,
 ];
 
@@ -236,6 +237,9 @@ fn typed_config(from: &MetaProtocolFilter) -> Result<TypedConfig, Invalid> {
         Some(any) => (any.type_url.as_str(), any.value.as_slice()),
         None => ("", [].as_slice()),
     };
+    if from.name == local_rate_limit::FILTER {
+        local_rate_limit::limit(type_url, value).within("config")?;
+    }
     Ok(TypedConfig {
         name: from.name.as_str().into(),
         type_url: type_url.into(),

@@ -7,7 +7,11 @@ use prost_types::{Any, Struct};
 use crate::field::type_name;
 use crate::invalid::Invalid;
 use crate::json::{Object, boolean, duration, integer, list, object, string};
+use crate::local_rate_limit;
 use crate::messages::aeraki::meta_protocol_proxy::config::route::v1alpha as aeraki;
+use crate::messages::aeraki::meta_protocol_proxy::filters::local_ratelimit::v1alpha::{
+    LocalRateLimit, LocalRateLimitCondition,
+};
 use crate::messages::aeraki::meta_protocol_proxy::v1alpha::meta_protocol_proxy::RouteSpecifier;
 use crate::messages::aeraki::meta_protocol_proxy::v1alpha::{
     ApplicationProtocol, Codec, MetaProtocolFilter, MetaProtocolProxy, Rds,
@@ -17,7 +21,7 @@ use crate::messages::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use crate::messages::envoy::config::route::v3::{HeaderMatcher, WeightedCluster};
 use crate::messages::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use crate::messages::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
-use crate::messages::envoy::r#type::v3::Int64Range;
+use crate::messages::envoy::r#type::v3::{Int64Range, TokenBucket};
 use crate::messages::meltemi::v1alpha1::DownstreamOptions;
 
 /// The message whose JSON form `from` is.
@@ -88,20 +92,55 @@ fn filter(from: &Kind) -> Result<MetaProtocolFilter, Invalid> {
     Ok(message)
 }
 
-/// A packed message. Only of our own is there something to read; of the others the type is kept.
+/// A packed message. Read are those that say what to do; of the others the type is kept.
 fn any(from: &Kind) -> Result<Any, Invalid> {
     let mut fields = object(from)?;
     let type_url = fields.read("@type", string)?;
     let mut value = Vec::new();
-    if type_name(&type_url) == "meltemi.v1alpha1.DownstreamOptions" {
-        let replies_in_any_order = fields.read("replies_in_any_order", boolean)?;
-        fields.finish()?;
-        value = DownstreamOptions {
-            replies_in_any_order,
+    match type_name(&type_url) {
+        "meltemi.v1alpha1.DownstreamOptions" => {
+            let replies_in_any_order = fields.read("replies_in_any_order", boolean)?;
+            fields.finish()?;
+            value = DownstreamOptions {
+                replies_in_any_order,
+            }
+            .encode_to_vec();
         }
-        .encode_to_vec();
+        local_rate_limit::TYPE => value = rate_limit(fields)?.encode_to_vec(),
+        _ => {}
     }
     Ok(Any { type_url, value })
+}
+
+fn rate_limit(mut fields: Object<'_>) -> Result<LocalRateLimit, Invalid> {
+    let message = LocalRateLimit {
+        stat_prefix: fields.read("stat_prefix", string)?,
+        token_bucket: fields.optional("token_bucket", bucket)?,
+        conditions: fields.read("conditions", |from| list(from, limit_condition))?,
+    };
+    fields.finish()?;
+    Ok(message)
+}
+
+fn limit_condition(from: &Kind) -> Result<LocalRateLimitCondition, Invalid> {
+    let mut fields = object(from)?;
+    let message = LocalRateLimitCondition {
+        r#match: fields.optional("match", route_match)?,
+        token_bucket: fields.optional("token_bucket", bucket)?,
+    };
+    fields.finish()?;
+    Ok(message)
+}
+
+fn bucket(from: &Kind) -> Result<TokenBucket, Invalid> {
+    let mut fields = object(from)?;
+    let message = TokenBucket {
+        max_tokens: fields.read("max_tokens", integer)?,
+        tokens_per_fill: fields.optional("tokens_per_fill", integer)?,
+        fill_interval: fields.optional("fill_interval", duration)?,
+    };
+    fields.finish()?;
+    Ok(message)
 }
 
 fn routes(from: &Kind) -> Result<aeraki::RouteConfiguration, Invalid> {

@@ -185,7 +185,7 @@ fn conditions(from: &envoy::RouteMatch) -> Result<Vec<AttributeMatch>, Invalid> 
     header_matches("headers", &from.headers)
 }
 
-fn header_matches(
+pub(crate) fn header_matches(
     field: &str,
     from: &[envoy::HeaderMatcher],
 ) -> Result<Vec<AttributeMatch>, Invalid> {

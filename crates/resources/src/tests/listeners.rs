@@ -14,13 +14,13 @@ use crate::{Direction, MetaProtocol, NetworkFilter, RouteSource};
 const MESSAGE_URL: &str =
     "type.googleapis.com/aeraki.meta_protocol_proxy.v1alpha.MetaProtocolProxy";
 
-fn text(text: &str) -> Value {
+pub(super) fn text(text: &str) -> Value {
     Value {
         kind: Some(Kind::StringValue(text.to_owned())),
     }
 }
 
-fn object(fields: &[(&str, Value)]) -> Value {
+pub(super) fn object(fields: &[(&str, Value)]) -> Value {
     let fields = fields
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value.clone()))
@@ -30,9 +30,15 @@ fn object(fields: &[(&str, Value)]) -> Value {
     }
 }
 
-fn list(values: Vec<Value>) -> Value {
+pub(super) fn list(values: Vec<Value>) -> Value {
     Value {
         kind: Some(Kind::ListValue(ListValue { values })),
+    }
+}
+
+pub(super) fn number(value: f64) -> Value {
+    Value {
+        kind: Some(Kind::NumberValue(value)),
     }
 }
 
@@ -81,6 +87,13 @@ fn needed() -> Vec<(&'static str, Value)> {
             object(&[("name", text("aeraki.meta_protocol.codec.thrift"))]),
         ),
     ]
+}
+
+/// A listener with one filter of the MetaProtocol filter.
+pub(super) fn meta_protocol_with(filter: Value) -> listener::Listener {
+    let mut fields = needed();
+    fields.push(("meta_protocol_filters", list(vec![filter])));
+    struct_listener(object(&fields))
 }
 
 pub(super) fn rds_listener(name: &str, routes: &str) -> listener::Listener {
@@ -302,11 +315,11 @@ fn an_unknown_or_wrong_field_is_refused_by_name() {
         said("idle_timeout", text("5 minutes"))
             .contains("idle_timeout: \"5 minutes\" is no duration")
     );
-    let limit = object(&[("name", text("aeraki.meta_protocol.filters.local_ratelimit"))]);
+    let limit = object(&[("name", text("aeraki.meta_protocol.filters.ratelimit"))]);
     assert_eq!(
         said("meta_protocol_filters", list(vec![limit])),
         format!(
-            "{at}meta_protocol_filters[0].name: \"aeraki.meta_protocol.filters.local_ratelimit\" is not supported"
+            "{at}meta_protocol_filters[0].name: \"aeraki.meta_protocol.filters.ratelimit\" is not supported"
         )
     );
 }

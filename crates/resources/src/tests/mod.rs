@@ -3,6 +3,7 @@
 mod any_bytes;
 mod clusters;
 mod listeners;
+mod local_limits;
 mod routes;
 mod store;
 mod workloads;
