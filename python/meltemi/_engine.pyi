@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import final
 
-__all__ = ["Engine", "check_regex", "decode_messages", "explain_route"]
+__all__ = ["Engine", "check_regex", "decode_messages", "explain_limit", "explain_route"]
 
 @final
 class Engine:
@@ -34,6 +34,7 @@ class Engine:
     def close(self) -> None: ...
 
 def check_regex(pattern: str) -> None: ...
+def explain_limit(configuration: bytes, attributes: Mapping[str, str]) -> dict[str, object]: ...
 def explain_route(
     route_configuration: bytes, attributes: Mapping[str, str]
 ) -> list[dict[str, object]]: ...

@@ -62,7 +62,7 @@ impl Engine {
         let inboxes = (0..workers)
             .map(|_| Inbox::new().map(Arc::new))
             .collect::<io::Result<_>>()?;
-        let compiler = Compiler::new(config.protocols.clone());
+        let compiler = Compiler::new(&config);
         let shared = Arc::new(Shared {
             config,
             inboxes,
@@ -96,7 +96,7 @@ impl Engine {
     /// connections stay open and use the new tables with their next request.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
         let mut compiler = lock(&self.compiler);
-        let (tables, refused) = compiler.compile(snapshot);
+        let (tables, refused) = compiler.compile(snapshot, self.shared.start.elapsed());
         for (name, reason) in &refused {
             logging::warning!("listener {name} is not served: {reason}");
         }

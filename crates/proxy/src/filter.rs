@@ -2,23 +2,52 @@
 //!
 //! A filter sees the head of a request and lets it go on, answers it, or parks it: a parked request
 //! owns its bytes and costs its worker nothing until somebody completes it through its [`Resume`].
-//! A filter never blocks. Each worker has an instance of its own, so a filter needs no lock.
+//! A filter never blocks. Its configuration is compiled off the workers; each worker has an instance of
+//! its own, so a filter needs no lock.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_codec::{ErrorKind, Frame, Protocol, Status};
+use meltemi_routing::Attributes;
 
+use crate::clock::Moment;
 use crate::inbox::Inbox;
 use crate::slots::Id;
 
-/// Makes the filter of a listener for one worker.
+/// Compiles what listeners say of one kind of filter.
 pub trait FilterFactory: Send + Sync {
-    /// A filter for the configuration as it came with the listener.
+    /// The filter for the configuration as it came with a listener. Called off the workers, when a
+    /// listener is new or says something else than before.
     ///
     /// # Errors
     /// What is wrong with it; the listener is then not opened.
-    fn create(&self, type_url: &str, value: &[u8]) -> Result<Box<dyn Filter>, String>;
+    fn compile(&self, from: &Configuration<'_>) -> Result<Arc<dyn FilterConfig>, String>;
+}
+
+/// What a listener says of a filter.
+#[derive(Clone, Copy, Debug)]
+pub struct Configuration<'a> {
+    /// The listener's `stat_prefix`: what is kept under it lives through changes of the listener.
+    pub stat_prefix: &'a str,
+    /// The type of the configuration; empty when there is none.
+    pub type_url: &'a str,
+    /// The serialized configuration.
+    pub value: &'a [u8],
+    /// Now, as time since the engine was started ([`RequestView::now`]).
+    pub now: Duration,
+}
+
+/// A filter's configuration, compiled: what the workers share of it.
+pub trait FilterConfig: Send + Sync {
+    /// The filter of one worker.
+    fn filter(&self) -> Box<dyn Filter>;
+}
+
+impl<F: Fn() -> Box<dyn Filter> + Send + Sync> FilterConfig for F {
+    fn filter(&self) -> Box<dyn Filter> {
+        self()
+    }
 }
 
 /// What a request passes before it is routed, on one worker.
@@ -36,6 +65,9 @@ pub trait Filter {
     fn failed(&mut self, _error: ErrorKind, _attempts: u32) -> Again {
         Again::No
     }
+
+    /// What it counted so far, by Envoy's dotted names. Never less than before.
+    fn stats(&self, _visit: &mut dyn FnMut(&str, u64)) {}
 }
 
 /// What becomes of a request.
@@ -48,7 +80,7 @@ pub enum Verdict {
         /// Why.
         kind: ErrorKind,
         /// A sentence for the caller.
-        message: String,
+        message: Arc<str>,
     },
     /// It waits until its [`Resume`] is completed; after `timeout` it is answered with an error.
     Park {
@@ -73,11 +105,18 @@ pub struct RequestView<'a> {
     pub(crate) head: &'a [u8],
     pub(crate) keep: bool,
     pub(crate) copy_to: Option<Arc<str>>,
+    pub(crate) now: Moment,
     pub(crate) id: Id,
     pub(crate) inbox: &'a Arc<Inbox>,
 }
 
 impl RequestView<'_> {
+    /// When the turn that serves the request began, as time since the engine was started.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.now.since(Moment::default())
+    }
+
     /// The value of an attribute (name in lower case), as routing sees it.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&[u8]> {
@@ -101,6 +140,12 @@ impl RequestView<'_> {
             id: self.id,
             inbox: Arc::clone(self.inbox),
         }
+    }
+}
+
+impl Attributes for RequestView<'_> {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.attribute(name)
     }
 }
 

@@ -5,10 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use meltemi_codec::Protocol;
-use meltemi_resources::{Cluster, Listener, NetworkFilter, RouteSource, Snapshot};
+use meltemi_resources::{Cluster, Listener, NetworkFilter, RouteSource, Snapshot, TypedConfig};
 use meltemi_routing::RouteTable;
+
+use crate::config::EngineConfig;
+use crate::filter::{Configuration, FilterConfig, FilterFactory};
 
 /// Numbers for names, never given twice.
 #[derive(Default)]
@@ -71,11 +75,20 @@ pub(crate) enum Service {
     Tcp { cluster: u32 },
 }
 
+/// The filters of a listener, compiled; the same as long as the listener says the same of them.
+pub(crate) struct CompiledFilters {
+    stat_prefix: Arc<str>,
+    from: Vec<TypedConfig>,
+    /// Of those that the engine knows, in order.
+    pub(crate) configs: Vec<Arc<dyn FilterConfig>>,
+}
+
 #[derive(Clone)]
 pub(crate) struct CompiledListener {
     pub(crate) number: u32,
     pub(crate) listener: Arc<Listener>,
     pub(crate) service: Service,
+    pub(crate) filters: Arc<CompiledFilters>,
 }
 
 /// Everything in force, by number.
@@ -92,6 +105,9 @@ pub(crate) struct Tables {
 /// Makes [`Tables`], remembering what it compiled before.
 pub(crate) struct Compiler {
     protocols: HashMap<String, Arc<dyn Protocol>>,
+    factories: HashMap<String, Arc<dyn FilterFactory>>,
+    /// By listener.
+    filters: HashMap<u32, Arc<CompiledFilters>>,
     listeners: Names,
     clusters: Names,
     compiled: HashMap<usize, Arc<CompiledTable>>,
@@ -105,9 +121,11 @@ pub(crate) struct Compiler {
 pub(crate) type Refused = (Arc<str>, String);
 
 impl Compiler {
-    pub(crate) fn new(protocols: HashMap<String, Arc<dyn Protocol>>) -> Self {
+    pub(crate) fn new(config: &EngineConfig) -> Self {
         Self {
-            protocols,
+            protocols: config.protocols.clone(),
+            factories: config.filters.clone(),
+            filters: HashMap::new(),
             listeners: Names::default(),
             clusters: Names::default(),
             compiled: HashMap::new(),
@@ -117,18 +135,32 @@ impl Compiler {
         }
     }
 
-    /// Compiles `snapshot`; listeners without a codec are left out and named.
-    pub(crate) fn compile(&mut self, snapshot: Arc<Snapshot>) -> (Arc<Tables>, Vec<Refused>) {
+    /// Compiles `snapshot`; listeners without a codec, or with a filter that cannot be, are left out
+    /// and named. `now` is the time since the engine was started.
+    pub(crate) fn compile(
+        &mut self,
+        snapshot: Arc<Snapshot>,
+        now: Duration,
+    ) -> (Arc<Tables>, Vec<Refused>) {
         self.version += 1;
         let before = std::mem::take(&mut self.compiled);
+        let filters_before = std::mem::take(&mut self.filters);
         let mut refused = Vec::new();
         let mut listeners = Vec::with_capacity(snapshot.listeners.len());
         for listener in snapshot.listeners.values() {
-            match self.service(&snapshot, listener, &before) {
-                Ok(service) => listeners.push(CompiledListener {
-                    number: self.listeners.number(&listener.name),
+            let number = self.listeners.number(&listener.name);
+            let filters = self.filters(listener, filters_before.get(&number), now);
+            let made = filters.and_then(|filters| {
+                let service = self.service(&snapshot, listener, &before)?;
+                self.filters.insert(number, Arc::clone(&filters));
+                Ok((filters, service))
+            });
+            match made {
+                Ok((filters, service)) => listeners.push(CompiledListener {
+                    number,
                     listener: Arc::clone(listener),
                     service,
+                    filters,
                 }),
                 Err(reason) => refused.push((Arc::clone(&listener.name), reason)),
             }
@@ -162,6 +194,42 @@ impl Compiler {
         self.retired.retain(|tables| Arc::strong_count(tables) > 1);
         self.retired_tables
             .retain(|table| Arc::strong_count(table) > 1);
+    }
+
+    fn filters(
+        &self,
+        listener: &Listener,
+        before: Option<&Arc<CompiledFilters>>,
+        now: Duration,
+    ) -> Result<Arc<CompiledFilters>, String> {
+        let (stat_prefix, from) = match &listener.filter {
+            NetworkFilter::MetaProtocol(filter) => (&filter.stat_prefix, &*filter.filters),
+            NetworkFilter::TcpProxy { stat_prefix, .. } => (stat_prefix, [].as_slice()),
+        };
+        if let Some(before) = before
+            && before.stat_prefix == *stat_prefix
+            && before.from == from
+        {
+            return Ok(Arc::clone(before));
+        }
+        let mut configs = Vec::new();
+        for wanted in from {
+            if let Some(factory) = self.factories.get(&*wanted.name) {
+                let compiled = factory.compile(&Configuration {
+                    stat_prefix,
+                    type_url: &wanted.type_url,
+                    value: &wanted.value,
+                    now,
+                });
+                let named = |reason| format!("filter {}: {reason}", wanted.name);
+                configs.push(compiled.map_err(named)?);
+            }
+        }
+        Ok(Arc::new(CompiledFilters {
+            stat_prefix: Arc::clone(stat_prefix),
+            from: from.to_vec(),
+            configs,
+        }))
     }
 
     fn service(

@@ -1,6 +1,6 @@
 //! A listener as one worker sees it: its tables, and what the worker keeps for them.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,10 +9,41 @@ use meltemi_resources::{Direction, Listener, MetaProtocol, NetworkFilter};
 use meltemi_routing::{Attributes, WeightedChoice};
 
 use crate::filter::Filter;
-use crate::tables::{CompiledTable, Service};
+use crate::tables::{CompiledFilters, CompiledTable, Service};
 
-/// The filters of a listener, which live through changes of its routes.
-pub(crate) type Filters = Rc<RefCell<Vec<Box<dyn Filter>>>>;
+/// The filters of a listener on one worker, which live through changes of its routes.
+#[derive(Clone)]
+pub(crate) struct Filters {
+    pub(crate) compiled: Arc<CompiledFilters>,
+    made: Rc<RefCell<Vec<Box<dyn Filter>>>>,
+}
+
+impl Filters {
+    pub(crate) fn new(compiled: &Arc<CompiledFilters>) -> Self {
+        let made = compiled.configs.iter().map(|config| config.filter());
+        Self {
+            compiled: Arc::clone(compiled),
+            made: Rc::new(RefCell::new(made.collect())),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn borrow_mut(&self) -> RefMut<'_, Vec<Box<dyn Filter>>> {
+        self.made.borrow_mut()
+    }
+
+    /// What they counted, by name.
+    pub(crate) fn stats(&self, visit: &mut dyn FnMut(&str, u64)) {
+        for filter in self.made.borrow().iter() {
+            filter.stats(visit);
+        }
+    }
+
+    /// Whether no listener and no request uses them any more.
+    pub(crate) fn are_left(&self) -> bool {
+        Rc::strong_count(&self.made) == 1
+    }
+}
 
 pub(crate) struct View {
     pub(crate) number: u32,
@@ -34,7 +65,7 @@ impl View {
         seed: u64,
         before: Option<&Self>,
     ) -> Self {
-        let has_filters = !filters.borrow().is_empty();
+        let has_filters = !filters.compiled.configs.is_empty();
         let any_order = match &listener.filter {
             NetworkFilter::MetaProtocol(filter) => filter.replies_in_any_order,
             NetworkFilter::TcpProxy { .. } => false,

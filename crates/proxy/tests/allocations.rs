@@ -4,6 +4,8 @@
 #[path = "engine/bed.rs"]
 #[allow(dead_code)]
 mod bed;
+#[path = "engine/limit.rs"]
+mod limit;
 #[path = "engine/toy.rs"]
 #[allow(dead_code)]
 mod toy;
@@ -15,7 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bed::{Client, Mesh, Server, cluster, config, start};
-use meltemi_proxy::filter::{Filter, FilterFactory, RequestView, Verdict};
+use limit::{Bucket, HOUR, limit};
+use meltemi_proxy::LocalRateLimits;
+use meltemi_proxy::filter::{
+    Configuration, Filter, FilterConfig, FilterFactory, RequestView, Verdict,
+};
 use toy::{Message, Toy};
 
 /// Counts what the workers ask for.
@@ -50,8 +56,8 @@ static ALLOCATOR: Counting = Counting;
 struct Marking;
 
 impl FilterFactory for Marking {
-    fn create(&self, _type_url: &str, _value: &[u8]) -> Result<Box<dyn Filter>, String> {
-        Ok(Box::new(Self))
+    fn compile(&self, _from: &Configuration<'_>) -> Result<Arc<dyn FilterConfig>, String> {
+        Ok(Arc::new(|| Box::new(Self) as Box<dyn Filter>))
     }
 }
 
@@ -82,6 +88,8 @@ fn a_request_allocates_nothing_once_the_worker_is_warm() {
         mesh.clusters.push(cluster("two", &[b.address]));
         mesh.routes = vec![("", vec![("one", 80), ("two", 20)])];
         mesh.filters = vec!["marking"];
+        let much = Bucket(1_000_000, 1, HOUR);
+        mesh.configured = vec![limit(&[("echo", much)], Some(much))];
         for cluster in &mut mesh.clusters {
             cluster.max_in_flight = Some(max_in_flight);
         }
@@ -89,6 +97,10 @@ fn a_request_allocates_nothing_once_the_worker_is_warm() {
         config
             .filters
             .insert("marking".to_owned(), Arc::new(Marking));
+        let limits = Arc::new(LocalRateLimits::default());
+        config
+            .filters
+            .insert(LocalRateLimits::NAME.to_owned(), limits);
         config.limits.upstream_idle_timeout = Duration::from_secs(60);
         let _engine = start(config, &mesh);
         let mut client = Client::connect(mesh.address);

@@ -16,7 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bed::{Client, Mesh, Server, config, start, stat, until};
-use meltemi_proxy::filter::{Filter, FilterFactory, RequestView, Verdict};
+use meltemi_proxy::filter::{
+    Configuration, Filter, FilterConfig, FilterFactory, RequestView, Verdict,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use toy::Toy;
@@ -105,8 +107,8 @@ fn cpu_time() -> Duration {
 struct Panicking;
 
 impl FilterFactory for Panicking {
-    fn create(&self, _type_url: &str, _value: &[u8]) -> Result<Box<dyn Filter>, String> {
-        Ok(Box::new(Self))
+    fn compile(&self, _from: &Configuration<'_>) -> Result<Arc<dyn FilterConfig>, String> {
+        Ok(Arc::new(|| Box::new(Self) as Box<dyn Filter>))
     }
 }
 

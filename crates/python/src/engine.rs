@@ -14,6 +14,7 @@ use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::detached::detached;
+use crate::filters::filters;
 use crate::protocols::protocols;
 
 /// A running data path: listeners, connections, requests, on threads of its own, outside the GIL.
@@ -59,6 +60,7 @@ impl Engine {
             }),
             limits: checked_limits(&limits)?,
             protocols: protocols(),
+            filters: filters(),
             ..EngineConfig::default()
         };
         let engine = detached(py, || meltemi_proxy::Engine::start(config))?.map_err(|error| {

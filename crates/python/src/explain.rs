@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use meltemi_routing::{Attributes, Route, RouteTrace};
+use meltemi_resources::LocalRateLimit;
+use meltemi_routing::{Attributes, ConditionTrace, Route, RouteTrace};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -54,11 +55,8 @@ fn route_dict<'py>(
     trace: &RouteTrace,
     route: &Route,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
+    let dict = match_dict(py, &trace.conditions)?;
     dict.set_item("name", &*trace.name)?;
-    dict.set_item("matched", trace.matched)?;
-    let reasons: Vec<String> = trace.conditions.iter().map(ToString::to_string).collect();
-    dict.set_item("reasons", reasons)?;
     let clusters = PyList::empty(py);
     for (name, weight) in route.clusters.iter() {
         let cluster = PyDict::new(py);
@@ -67,6 +65,47 @@ fn route_dict<'py>(
         clusters.append(cluster)?;
     }
     dict.set_item("clusters", clusters)?;
+    Ok(dict)
+}
+
+/// What conditions made of a request, and whether all of them held.
+fn match_dict<'py>(py: Python<'py>, conditions: &[ConditionTrace]) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let reasons: Vec<String> = conditions.iter().map(ToString::to_string).collect();
+    dict.set_item("matched", conditions.iter().all(|one| one.held))?;
+    dict.set_item("reasons", reasons)?;
+    Ok(dict)
+}
+
+/// Says which bucket of a local rate limit a request would take a token from, by the code that limits.
+///
+/// `configuration` is a serialized LocalRateLimit of MetaProtocol Proxy; names of `attributes` are
+/// compared without case. Returns `conditions` from the first to the one that matches (all of them
+/// where none does), each with `matched` and `reasons` (a sentence an attribute), and `bucket`: the
+/// bucket in words, None where the request is not limited.
+///
+/// Raises ValueError with field and reason when the engine would refuse the configuration.
+#[pyfunction]
+pub(crate) fn explain_limit<'py>(
+    py: Python<'py>,
+    configuration: PyBackedBytes,
+    attributes: &Bound<'py, PyMapping>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let request = Request::new(attributes)?;
+    let (traces, rate) = detached(py, || {
+        let limit = LocalRateLimit::decode(&configuration)?;
+        let rate = match limit.select(&request) {
+            Some(at) => Some(limit.conditions()[at].rate),
+            None => limit.default_rate(),
+        };
+        Ok::<_, String>((limit.explain(&request), rate))
+    })?
+    .map_err(PyValueError::new_err)?;
+    let conditions = traces.iter().map(|trace| match_dict(py, trace));
+    let dict = PyDict::new(py);
+    let conditions = PyList::new(py, conditions.collect::<PyResult<Vec<_>>>()?)?;
+    dict.set_item("conditions", conditions)?;
+    dict.set_item("bucket", rate.map(|rate| rate.to_string()))?;
     Ok(dict)
 }
 

@@ -6,6 +6,7 @@
 mod detached;
 mod engine;
 mod explain;
+mod filters;
 mod messages;
 mod protocols;
 
@@ -17,7 +18,7 @@ mod _engine {
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]
-    use super::explain::{check_regex, explain_route};
+    use super::explain::{check_regex, explain_limit, explain_route};
     #[pymodule_export]
     use super::messages::decode_messages;
 }

@@ -7,12 +7,13 @@ asks it for explanations, `sidecar` runs it.
 - `Engine`: a running data path; resources go in with `update`, numbers come out.
 - `check_regex`: whether the engine takes a regular expression.
 - `explain_route`: which route a request would take and why, by the code that routes.
+- `explain_limit`: which bucket of a local rate limit a request would take a token from.
 - `decode_messages`: what the engine's decoders make of bytes, for tests.
 
 Each says in its docstring what it takes and raises. A fault inside the engine is a RuntimeError
 here.
 """
 
-from meltemi._engine import Engine, check_regex, decode_messages, explain_route
+from meltemi._engine import Engine, check_regex, decode_messages, explain_limit, explain_route
 
-__all__ = ["Engine", "check_regex", "decode_messages", "explain_route"]
+__all__ = ["Engine", "check_regex", "decode_messages", "explain_limit", "explain_route"]

@@ -130,6 +130,14 @@ fn envoy(merged: &Merged, text: &mut String) {
         counters
             .each(|name, value| push(&mut metrics, "envoy_meta_protocol_", name, &labels, value));
     }
+    let mut filters = BTreeMap::new();
+    for (name, value) in &merged.filters {
+        // Names that differ in their dots only are one metric.
+        *filters.entry(metric_name(name)).or_default() += value;
+    }
+    for (name, value) in filters {
+        push(&mut metrics, "envoy_", &name, "", value);
+    }
     for (cluster, (counters, _)) in &merged.clusters {
         let labels = format!("envoy_cluster_name=\"{}\"", escape(cluster));
         counters.each(|name, value| push(&mut metrics, "envoy_cluster_", name, &labels, value));

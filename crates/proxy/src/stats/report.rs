@@ -41,6 +41,8 @@ pub(crate) struct Report {
     pub(crate) protocols: Vec<(Arc<str>, Arc<str>, ProtocolCounters)>,
     pub(crate) clusters: Vec<(Arc<str>, ClusterCounters, Vec<EndpointState>)>,
     pub(crate) worker: WorkerCounters,
+    /// Of filters, by dotted name.
+    pub(crate) filters: BTreeMap<String, u64>,
     pub(crate) requests: Vec<RequestSeries>,
     pub(crate) tcp: Vec<TcpSeries>,
 }
@@ -52,6 +54,7 @@ pub(crate) struct Merged {
     pub(crate) protocols: BTreeMap<(String, String), ProtocolCounters>,
     pub(crate) clusters: BTreeMap<String, (ClusterCounters, Vec<EndpointState>)>,
     pub(crate) worker: WorkerCounters,
+    pub(crate) filters: BTreeMap<String, u64>,
     pub(crate) requests: BTreeMap<Labels, RequestSeries>,
     pub(crate) tcp: BTreeMap<Labels, TcpSeries>,
 }
@@ -80,6 +83,9 @@ impl Merged {
             let (sum, all) = self.clusters.entry(name.to_string()).or_default();
             sum.add(&counters);
             merge_endpoints(all, endpoints);
+        }
+        for (name, value) in report.filters {
+            *self.filters.entry(name).or_default() += value;
         }
         self.merge_series(report.requests, report.tcp);
         // A table is in force once the last worker uses it.
@@ -128,6 +134,7 @@ impl Merged {
             let scope = format!("meta_protocol.{protocol}.{prefix}");
             counters.each(|name, value| all.push((format!("{scope}.{name}"), value)));
         }
+        all.extend(self.filters.clone());
         for (cluster, (counters, endpoints)) in &self.clusters {
             counters.each(|name, value| all.push((format!("cluster.{cluster}.{name}"), value)));
             let healthy = endpoints.iter().filter(|endpoint| endpoint.healthy).count() as u64;

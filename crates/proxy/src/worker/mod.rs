@@ -22,6 +22,7 @@ mod swap;
 mod tunnel;
 mod upstream;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ use crate::slots::{Id, Slots};
 use crate::stats::counters::{ListenerCounters, ProtocolCounters, WorkerCounters};
 use crate::stats::series::{RequestSeries, SeriesSet, TcpSeries};
 use crate::tables::Tables;
-use crate::view::View;
+use crate::view::{Filters, View};
 
 /// What one read takes at most: the byte budget of a connection in a turn.
 const SCRATCH: usize = 256 << 10;
@@ -96,6 +97,10 @@ pub(crate) struct Worker {
     series: SeriesSet<RequestSeries>,
     tcp_series: SeriesSet<TcpSeries>,
     counters: WorkerCounters,
+    /// Filters of listeners that have others by now; a request may still be with them.
+    left_filters: Vec<Filters>,
+    /// What filters counted that are gone.
+    filter_stats: BTreeMap<String, u64>,
     buffers: Buffers,
     deadlines: Deadlines,
     parked: Deadlines,
@@ -140,6 +145,8 @@ impl Worker {
             series: SeriesSet::new(),
             tcp_series: SeriesSet::new(),
             counters: WorkerCounters::default(),
+            left_filters: Vec::new(),
+            filter_stats: BTreeMap::new(),
             buffers: Buffers::default(),
             deadlines: Deadlines::default(),
             parked: Deadlines::default(),

@@ -1,5 +1,7 @@
 //! What this worker counted, for whoever asks.
 
+use std::collections::BTreeMap;
+
 use super::Worker;
 use crate::connection::Role;
 use crate::stats::counters::WorkerCounters;
@@ -14,6 +16,7 @@ impl Worker {
             ..Report::default()
         };
         self.report_listeners(&mut report);
+        report.filters = self.report_filters();
         let mut sent = vec![0; self.clusters.len()];
         for connection in self.connections.iter() {
             match &connection.role {
@@ -84,5 +87,29 @@ impl Worker {
                 report.protocols.push((protocol, prefix, requests));
             }
         }
+    }
+
+    /// What the filters of this worker counted, those that are gone included.
+    fn report_filters(&mut self) -> BTreeMap<String, u64> {
+        let gone = &mut self.filter_stats;
+        self.left_filters.retain(|filters| {
+            if filters.are_left() {
+                filters.stats(&mut |name, value| add(gone, name, value));
+            }
+            !filters.are_left()
+        });
+        let mut all = gone.clone();
+        let listening = self.ports.iter().flatten().map(|port| &port.view.filters);
+        for filters in listening.chain(&self.left_filters) {
+            filters.stats(&mut |name, value| add(&mut all, name, value));
+        }
+        all
+    }
+}
+
+fn add(to: &mut BTreeMap<String, u64>, name: &str, value: u64) {
+    match to.get_mut(name) {
+        Some(sum) => *sum += value,
+        None => drop(to.insert(name.to_owned(), value)),
     }
 }

@@ -149,6 +149,7 @@ impl Worker {
         bytes: &[u8],
         from: usize,
     ) -> (usize, Verdict) {
+        let now = self.clock.now();
         let mut filters = view.filters.borrow_mut();
         let Some(protocol) = view.protocol() else {
             return (from, Verdict::Continue);
@@ -160,6 +161,7 @@ impl Worker {
                 head: bytes,
                 keep: false,
                 copy_to: None,
+                now,
                 id,
                 inbox: &self.inbox,
             };

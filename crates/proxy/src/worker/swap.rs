@@ -1,15 +1,10 @@
 //! New tables, taken over between two turns. Connections, counters, pools and balancer state stay.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use meltemi_resources::NetworkFilter;
-
 use super::{Port, Worker};
 use crate::cluster::ClusterEntry;
-
-use crate::logging;
 use crate::slots::Id;
 use crate::stats::counters::{ListenerCounters, ProtocolCounters};
 use crate::tables::{CompiledListener, Tables};
@@ -111,14 +106,7 @@ impl Worker {
         {
             return;
         }
-        let filters = match self.filters(new, before.as_deref()) {
-            Ok(filters) => filters,
-            Err(reason) => {
-                // The listener goes on as it was, or stays closed to requests.
-                logging::warning!("listener {}: {reason}", new.listener.name);
-                return;
-            }
-        };
+        let filters = self.filters(new, before.as_deref());
         let seed = (self.number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let view = View::new(
             new.number,
@@ -149,24 +137,13 @@ impl Worker {
 
     /// The filters of a listener: those that it has while their configuration stays the same, since
     /// what they count must not start anew with every change of a route.
-    fn filters(&self, new: &CompiledListener, before: Option<&View>) -> Result<Filters, String> {
-        let NetworkFilter::MetaProtocol(filter) = &new.listener.filter else {
-            return Ok(Filters::default());
-        };
-        if let Some(before) = before
-            && before
-                .filter()
-                .is_some_and(|old| old.filters == filter.filters)
-        {
-            return Ok(Rc::clone(&before.filters));
-        }
-        let mut filters = Vec::new();
-        for wanted in &filter.filters {
-            if let Some(factory) = self.shared.config.filters.get(&*wanted.name) {
-                let made = factory.create(&wanted.type_url, &wanted.value);
-                filters.push(made.map_err(|reason| format!("filter {}: {reason}", wanted.name))?);
+    fn filters(&mut self, new: &CompiledListener, before: Option<&View>) -> Filters {
+        if let Some(before) = before {
+            if Arc::ptr_eq(&before.filters.compiled, &new.filters) {
+                return before.filters.clone();
             }
+            self.left_filters.push(before.filters.clone());
         }
-        Ok(Rc::new(RefCell::new(filters)))
+        Filters::new(&new.filters)
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_codec::{ErrorKind, Status};
-use meltemi_proxy::filter::{Again, Filter, FilterFactory, RequestView, Verdict};
+use meltemi_proxy::filter::{
+    Again, Configuration, Filter, FilterConfig, FilterFactory, RequestView, Verdict,
+};
 
 use crate::bed::{Client, Mesh, Server, cluster, config, start, stat, until};
 use crate::toy::{self, Message, Toy};
@@ -13,8 +15,8 @@ use crate::toy::{self, Message, Toy};
 struct Retrying;
 
 impl FilterFactory for Retrying {
-    fn create(&self, _type_url: &str, _value: &[u8]) -> Result<Box<dyn Filter>, String> {
-        Ok(Box::new(Self))
+    fn compile(&self, _from: &Configuration<'_>) -> Result<Arc<dyn FilterConfig>, String> {
+        Ok(Arc::new(|| Box::new(Self) as Box<dyn Filter>))
     }
 }
 
@@ -46,8 +48,8 @@ impl Filter for Retrying {
 struct Copying;
 
 impl FilterFactory for Copying {
-    fn create(&self, _type_url: &str, _value: &[u8]) -> Result<Box<dyn Filter>, String> {
-        Ok(Box::new(Self))
+    fn compile(&self, _from: &Configuration<'_>) -> Result<Arc<dyn FilterConfig>, String> {
+        Ok(Arc::new(|| Box::new(Self) as Box<dyn Filter>))
     }
 }
 

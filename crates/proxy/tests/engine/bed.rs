@@ -254,6 +254,8 @@ pub(crate) struct Mesh {
     pub(crate) clusters: Vec<Cluster>,
     pub(crate) routes: Vec<(&'static str, Vec<(&'static str, u32)>)>,
     pub(crate) filters: Vec<&'static str>,
+    /// Filters with a configuration, behind those without.
+    pub(crate) configured: Vec<TypedConfig>,
     pub(crate) any_order: bool,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) tcp: bool,
@@ -272,6 +274,7 @@ impl Mesh {
             )],
             routes: vec![("", vec![("one", 1)])],
             filters: Vec::new(),
+            configured: Vec::new(),
             any_order: false,
             idle_timeout: None,
             tcp: false,
@@ -318,7 +321,12 @@ impl Mesh {
                 protocol: "toy".into(),
                 codec: "toy".into(),
                 routes: RouteSource::Inline(Arc::new(table)),
-                filters: self.filters.iter().map(|name| typed(name)).collect(),
+                filters: self
+                    .filters
+                    .iter()
+                    .map(|name| typed(name))
+                    .chain(self.configured.iter().cloned())
+                    .collect(),
                 idle_timeout: self.idle_timeout,
                 replies_in_any_order: self.any_order,
             })

@@ -2,11 +2,13 @@
 #![allow(missing_docs)]
 
 mod bed;
+mod limit;
 mod toy;
 
 mod again;
 mod bodies;
 mod errors;
+mod limited;
 mod limits;
 mod mixed;
 mod multiplexed;

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use meltemi_codec::ErrorKind;
-use meltemi_proxy::filter::{Filter, FilterFactory, RequestView, Resume, Verdict};
+use meltemi_proxy::filter::{
+    Configuration, Filter, FilterConfig, FilterFactory, RequestView, Resume, Verdict,
+};
 
 use crate::bed::{Client, Mesh, Server, config, start, stat, until};
 use crate::toy::{self, Message, Toy};
@@ -17,8 +19,11 @@ struct Asking(Mutex<mpsc::Sender<Resume>>);
 struct Asks(mpsc::Sender<Resume>);
 
 impl FilterFactory for Asking {
-    fn create(&self, _type_url: &str, _value: &[u8]) -> Result<Box<dyn Filter>, String> {
-        Ok(Box::new(Asks(self.0.lock().unwrap().clone())))
+    fn compile(&self, _from: &Configuration<'_>) -> Result<Arc<dyn FilterConfig>, String> {
+        let sender = self.0.lock().unwrap().clone();
+        Ok(Arc::new(move || {
+            Box::new(Asks(sender.clone())) as Box<dyn Filter>
+        }))
     }
 }
 
@@ -80,7 +85,7 @@ fn a_parked_request_can_be_answered_instead() {
     let (server, mesh, _engine, parked) = bed();
     thread::spawn(move || {
         for resume in parked {
-            let message = "the quota is used up".to_owned();
+            let message = "the quota is used up".into();
             resume.complete(Verdict::Answer {
                 kind: ErrorKind::RateLimited,
                 message,
