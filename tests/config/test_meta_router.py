@@ -74,7 +74,7 @@ def matching(attributes: str) -> str:
         ),
         (
             f"{{hosts: [{HOST}], localRateLimit: {{tokenBucket: {{maxTokens: 5, fillInterval: 60s}}}}}}",
-            ["warning not-there-yet spec.localRateLimit"],
+            [],
         ),
         (
             f"{{hosts: [{HOST}], globalRateLimit: {{domain: a, rateLimitService: b,"

@@ -12,9 +12,12 @@ from meltemi.config.place import Place
 PREFIX: Final = "meltemi.io/"
 MAX_IN_FLIGHT: Final = "meltemi.io/max-in-flight-per-connection"
 """Of a DestinationRule: requests that one upstream connection to its host may carry at once."""
+LIMIT_SIDE: Final = "meltemi.io/local-rate-limit-side"
+"""Of a MetaRouter: whose sidecars enforce its `localRateLimit`."""
 
 MOST_IN_FLIGHT: Final = 1024 * 1024
-_KNOWN: Final = {MAX_IN_FLIGHT: "DestinationRule"}
+LIMIT_SIDES: Final = ("inbound", "outbound", "both")
+_KNOWN: Final = {MAX_IN_FLIGHT: "DestinationRule", LIMIT_SIDE: "MetaRouter"}
 _COUNT = re.compile(r"[1-9][0-9]{0,6}")
 
 
@@ -30,11 +33,21 @@ def check(kind: str, annotations: Place) -> Iterator[Finding]:
                 "unknown-annotation", f"a {kind} has no annotation {name}",
                 hint or f"known: {', '.join(known) or 'none'}",
             )  # fmt: skip
-        elif name == MAX_IN_FLIGHT and isinstance(value.value, str) and _count(value.text) is None:
-            yield value.error(
-                "bad-value", f"{value.text!r} is no number of requests",
-                f'a whole number from 1 to {MOST_IN_FLIGHT}, in quotes: "64"',
-            )  # fmt: skip
+        elif isinstance(value.value, str):
+            yield from _value(name, value)
+
+
+def _value(name: str, value: Place) -> Iterator[Finding]:
+    if name == MAX_IN_FLIGHT and _count(value.text) is None:
+        yield value.error(
+            "bad-value", f"{value.text!r} is no number of requests",
+            f'a whole number from 1 to {MOST_IN_FLIGHT}, in quotes: "64"',
+        )  # fmt: skip
+    elif name == LIMIT_SIDE and value.text not in LIMIT_SIDES:
+        yield value.error(
+            "bad-value", f"{value.text!r} is no side of a request",
+            nearest(value.text, LIMIT_SIDES) or f"one of {', '.join(LIMIT_SIDES)}",
+        )  # fmt: skip
 
 
 def max_in_flight(annotations: Mapping[str, str] | None) -> int | None:
@@ -45,3 +58,8 @@ def max_in_flight(annotations: Mapping[str, str] | None) -> int | None:
 def _count(text: str) -> int | None:
     number = int(text) if _COUNT.fullmatch(text) else 0
     return number if 1 <= number <= MOST_IN_FLIGHT else None
+
+
+def limit_side(annotations: Mapping[str, str] | None) -> str:
+    """Which sidecars enforce the local limit of a valid MetaRouter: one of LIMIT_SIDES."""
+    return (annotations or {}).get(LIMIT_SIDE, LIMIT_SIDES[0])

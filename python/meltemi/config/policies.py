@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from meltemi.config import own_annotations
@@ -9,16 +10,19 @@ from meltemi.config.check import Object
 from meltemi.config.rules.names import full_host
 from meltemi.config.schema import destination_rule as rules
 from meltemi.config.schema import meta_router as routers
-from meltemi.config.schema.types import pairs, seconds, texts
+from meltemi.config.schema.types import duration_ns, pairs, seconds, texts
 from meltemi.model import (
     ConnectionPool,
     Destination,
     DestinationRule,
+    LimitCondition,
     LoadBalancer,
+    LocalRateLimit,
     MetaRoute,
     MetaRouter,
     StringMatch,
     Subset,
+    TokenBucket,
     TrafficPolicy,
     WeightedDestination,
 )
@@ -133,21 +137,49 @@ def meta_router(item: Object) -> MetaRouter:
         host=full_host(spec.hosts[0], item.ref.namespace),
         routes=tuple(_route(route, item.ref.namespace) for route in spec.routes or ()),
         export_to=texts(spec.export_to),
+        local_rate_limit=_local_limit(spec.local_rate_limit, item.metadata.annotations),
     )
 
 
+def _local_limit(
+    limit: routers.LocalRateLimit | None, annotations: Mapping[str, str] | None
+) -> LocalRateLimit | None:
+    if limit is None:
+        return None
+    side = own_annotations.limit_side(annotations)
+    return LocalRateLimit(
+        conditions=tuple(
+            LimitCondition(_matches(condition.match), _bucket(condition.token_bucket))
+            for condition in limit.conditions or ()
+        ),
+        bucket=_bucket(limit.token_bucket) if limit.token_bucket else None,
+        inbound=side != "outbound",
+        outbound=side != "inbound",
+    )
+
+
+def _bucket(bucket: routers.TokenBucket) -> TokenBucket:
+    """A fill is of one token where nothing is said, as the documentation has it."""
+    interval = duration_ns(bucket.fill_interval) or 0
+    return TokenBucket(bucket.max_tokens, bucket.tokens_per_fill or 1, interval)
+
+
 def _route(route: routers.Route, namespace: str) -> MetaRoute:
-    attributes = (route.match.attributes if route.match else None) or {}
     destinations = route.route or []
     return MetaRoute(
         name=route.name or "",
-        match=tuple((name.lower(), _match(match)) for name, match in attributes.items()),
+        match=_matches(route.match),
         destinations=tuple(
             _destination(item, namespace, alone=len(destinations) == 1) for item in destinations
         ),
         request_mutation=tuple((pair.key, pair.value) for pair in route.request_mutation or ()),
         response_mutation=tuple((pair.key, pair.value) for pair in route.response_mutation or ()),
     )
+
+
+def _matches(match: routers.Match | None) -> tuple[tuple[str, StringMatch], ...]:
+    attributes = (match.attributes if match else None) or {}
+    return tuple((name.lower(), _match(wanted)) for name, wanted in attributes.items())
 
 
 def _match(match: routers.StringMatch) -> StringMatch:

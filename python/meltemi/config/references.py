@@ -1,4 +1,5 @@
-"""Names in MetaRouters that nothing in the mesh has: warnings, for who knows the whole mesh.
+"""What MetaRouters ask for and nothing in the mesh has: names, and sidecars that could enforce a
+limit. Warnings, for who knows the whole mesh.
 
 A Dubbo interface too, where the host stands for another one.
 Not part of `build`: what is not in the documents at hand may be in others. A rule may come before
@@ -9,12 +10,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 
+from meltemi.config import own_annotations
 from meltemi.config.check import Object
 from meltemi.config.dubbo_interface import ATTRIBUTE
 from meltemi.config.issues import Issue, Path, nearest
 from meltemi.config.rules.names import full_host
 from meltemi.config.schema.meta_router import Destination, Match, MetaRouterSpec
-from meltemi.model import Mesh
+from meltemi.model import BUILT_IN_CODECS, Mesh, MeshMode
+from meltemi.model.protocol import ENGINE_CODECS
 
 _DOMAIN = ".svc.cluster.local"
 _HINTED = 5  # hosts a mesh whose nearest names are looked for: that is slow
@@ -36,6 +39,13 @@ class _Names:
     def __init__(self, mesh: Mesh) -> None:
         self._services = mesh.services
         self._hints: dict[str, str] = {}
+        own = {one.protocol: one.codec for one in mesh.application_protocols}
+        self._codecs = BUILT_IN_CODECS | own
+        self._sidecars = {
+            f"{workload.namespace}/{workload.name}"
+            for workload in mesh.workloads
+            if workload.mode is MeshMode.SIDECAR
+        }
         self._short = {host.removesuffix(_DOMAIN): host for host in mesh.services}
         self._subsets: dict[str, set[str]] = {}
         for rule in mesh.destination_rules:
@@ -49,6 +59,17 @@ class _Names:
     def interface(self, host: str) -> str:
         """That the host stands for; "" where it says none."""
         return self._services[host].interface if host in self._services else ""
+
+    def is_read(self, host: str) -> bool:
+        """Whether requests of a port are decoded."""
+        ports = self._services[host].ports
+        return any(self._codecs.get(port.protocol) in ENGINE_CODECS for port in ports)
+
+    def only_without_sidecar(self, host: str) -> bool:
+        """Whether it has endpoints, and none of them a sidecar."""
+        ports = self._services[host].endpoints
+        behind = {endpoint.workload for _, of_port in ports for endpoint in of_port}
+        return bool(behind) and not behind & self._sidecars
 
     def subsets(self, host: str) -> set[str]:
         """Of all rules for the host, whoever sees them: who calls is not known here."""
@@ -75,6 +96,8 @@ def _of_router(item: Object, spec: MetaRouterSpec, names: _Names) -> Iterator[Is
             item, ("spec", "hosts", 0), "unknown-host",
             f"there is no service {host}: the rule has no effect", names.hint(host),
         )  # fmt: skip
+    if spec.local_rate_limit is not None:
+        yield from _of_limit(item, host, names)
     for number, route in enumerate(spec.routes or ()):
         at: Path = ("spec", "routes", number, "match", "attributes")
         yield from _of_match(item, at, route.match, names.interface(host))
@@ -95,6 +118,26 @@ def _of_match(item: Object, path: Path, match: Match | None, interface: str) -> 
                 f"the route matches no request for {interface}, which the host stands for",
                 f"exact: {interface}, or no condition on it",
             )  # fmt: skip
+
+
+def _of_limit(item: Object, host: str, names: _Names) -> Iterator[Issue]:
+    """A limit that no sidecar enforces lets everything pass."""
+    side = own_annotations.limit_side(item.metadata.annotations)
+    path: Path = ("spec", "localRateLimit")
+    if not names.is_service(host):
+        return
+    if not names.is_read(host):
+        yield _warning(
+            item, path, "limit-not-enforced",
+            f"no port of {host} has a protocol that is read here: nothing is limited",
+            "name the port tcp-metaprotocol-thrift, for example",
+        )  # fmt: skip
+    elif side == "inbound" and names.only_without_sidecar(host):
+        yield _warning(
+            item, path, "limit-not-enforced",
+            f"no workload of {host} has a sidecar: nothing is limited",
+            f"annotation {own_annotations.LIMIT_SIDE}: outbound has the callers' sidecars limit",
+        )  # fmt: skip
 
 
 def _of_destination(item: Object, path: Path, to: Destination, names: _Names) -> Iterator[Issue]:

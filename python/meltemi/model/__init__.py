@@ -10,13 +10,14 @@ from meltemi.model.destination import (
     Subset,
     TrafficPolicy,
 )
+from meltemi.model.limit import LimitCondition, LocalRateLimit, TokenBucket
+from meltemi.model.match import StringMatch
 from meltemi.model.mesh import Mesh, ObjectRef
 from meltemi.model.protocol import BUILT_IN_CODECS, ApplicationProtocol, port_protocol
 from meltemi.model.route import (
     Destination,
     MetaRoute,
     MetaRouter,
-    StringMatch,
     WeightedDestination,
 )
 from meltemi.model.service import Endpoint, Resolution, Service, ServicePort
@@ -30,7 +31,9 @@ __all__ = [
     "DestinationRule",
     "Endpoint",
     "Instance",
+    "LimitCondition",
     "LoadBalancer",
+    "LocalRateLimit",
     "Mesh",
     "MeshMode",
     "MetaRoute",
@@ -41,6 +44,7 @@ __all__ = [
     "ServicePort",
     "StringMatch",
     "Subset",
+    "TokenBucket",
     "TrafficPolicy",
     "WeightedDestination",
     "Workload",

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-
-@dataclass(frozen=True, slots=True)
-class StringMatch:
-    """One attribute's condition. `present` is what `{}` and `exact: ""` mean."""
-
-    kind: Literal["exact", "prefix", "regex", "present"]
-    value: str = ""
+from meltemi.model.limit import LocalRateLimit
+from meltemi.model.match import StringMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +41,4 @@ class MetaRouter:
     host: str
     routes: tuple[MetaRoute, ...]
     export_to: tuple[str, ...] = ()
+    local_rate_limit: LocalRateLimit | None = None

@@ -136,5 +136,17 @@ def _mirror(route: Place) -> Iterator[Finding]:
 def _local_limit(limit: Place) -> Iterator[Finding]:
     if limit.there and not (limit["tokenBucket"].there or limit["conditions"].value):
         yield limit.error("missing-field", "the limit has neither tokenBucket nor conditions")
+    catch_all = False
     for condition in limit["conditions"].items:
+        if catch_all:
+            yield condition.warning(
+                "unreachable-condition", "no request comes here: one before matches every request",
+                "put the condition without attributes last, or its bucket at localRateLimit",
+            )  # fmt: skip
+        catch_all = catch_all or not condition["match"]["attributes"].value
         yield from _match(condition["match"])
+    if catch_all and limit["tokenBucket"].there:
+        yield limit["tokenBucket"].warning(
+            "unreachable-condition", "no request comes here: a condition matches every request",
+            "leave the condition without attributes out",
+        )  # fmt: skip

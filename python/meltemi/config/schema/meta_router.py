@@ -6,7 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from meltemi.config.schema.types import AnyDuration, Port, Schema, UInt32, not_yet
+from meltemi.config.schema.types import (
+    AnyDuration,
+    Port,
+    PositiveDuration,
+    Schema,
+    UInt32,
+    not_yet,
+)
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -60,7 +67,7 @@ class Route(Schema):
 class TokenBucket(Schema):
     max_tokens: Annotated[UInt32, Field(ge=1)]
     tokens_per_fill: Annotated[UInt32 | None, Field(ge=1)] = None
-    fill_interval: AnyDuration
+    fill_interval: PositiveDuration
 
 
 class Condition(Schema):
@@ -91,6 +98,6 @@ class MetaRouterSpec(Schema):
     hosts: Annotated[list[str], Field(min_length=1, max_length=1)]
     gateways: Annotated[list[str] | None, not_yet] = None
     routes: list[Route] | None = None
-    local_rate_limit: Annotated[LocalRateLimit | None, not_yet] = None
+    local_rate_limit: LocalRateLimit | None = None
     global_rate_limit: Annotated[GlobalRateLimit | None, not_yet] = None
     export_to: list[str] | None = None

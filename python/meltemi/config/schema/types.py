@@ -131,10 +131,21 @@ def _duration(text: str) -> str:
     return text
 
 
+def _positive_duration(text: str) -> str:
+    if (duration_ns(_any_duration(text)) or 0) <= 0:
+        raise PydanticCustomError(
+            "bad-duration", "{text} is no time to wait",
+            {"text": repr(text), "hint": "above 0, such as 60s, 1m30s, 20ms"},
+        )  # fmt: skip
+    return text
+
+
 Duration = Annotated[str, AfterValidator(_duration)]
 """At least 1 ms and in whole milliseconds, as Istio's `ValidateDuration` wants it."""
 DurationOrZero = Annotated[str, AfterValidator(_duration_or_zero)]
 AnyDuration = Annotated[str, AfterValidator(_any_duration)]
+PositiveDuration = Annotated[str, AfterValidator(_positive_duration)]
+"""At least a nanosecond."""
 
 
 def seconds(text: str | None) -> float | None:
