@@ -10,6 +10,7 @@ from meltemi.model import (
     BUILT_IN_CODECS,
     DestinationRule,
     Instance,
+    LocalRateLimit,
     Mesh,
     MetaRouter,
     Service,
@@ -17,6 +18,7 @@ from meltemi.model import (
     port_protocol,
 )
 from meltemi.model.protocol import TCP
+from meltemi.translate.limits import of_interface
 from meltemi.translate.listeners import InboundPort
 from meltemi.translate.memo import Memo
 from meltemi.translate.rules import DestinationRules, MetaRouters
@@ -44,6 +46,7 @@ class Index:
     """Of one mesh. `memo` carries over what did not change since the mesh before."""
 
     def __init__(self, mesh: Mesh, memo: Memo) -> None:
+        self.workloads = mesh.workloads
         self.services = sorted(mesh.services.values(), key=lambda s: (s.namespace, s.hostname))
         self.rules = DestinationRules(mesh.destination_rules)
         self.routers = MetaRouters(mesh.meta_routers)
@@ -56,10 +59,15 @@ class Index:
             for instance in workload.instances
         }
         self._served: dict[tuple[str, int], Served] = {}
+        self._sending: dict[tuple[str, int], list[Service]] = {}
+        """By workload and port: every service that sends there."""
         for service in self.services:
             key = ("served", service.hostname)
             for served in memo.get(key, service, functools.partial(_served, service)):
                 self._name(served)
+                sending = self._sending.setdefault((served.workload, served.port), [])
+                if service not in sending[-1:]:
+                    sending.append(service)
 
     def namespace(self, claimed: str) -> str:
         """The namespace, or "" for one that nothing in the mesh names: all those see the same."""
@@ -87,7 +95,21 @@ class Index:
                 protocol=protocol,
                 codec=self.codecs.get(protocol, ""),
                 service=served.hostname if served else "",
+                limits=tuple(self._limits(workload, port.port)),
             )
+
+    def _limits(self, workload: Workload, port: int) -> Iterator[tuple[str, LocalRateLimit]]:
+        """Of every service that sends to the port. A request says no host: where there are
+        several services, only its Dubbo interface tells them apart."""
+        sending = self._sending.get((f"{workload.namespace}/{workload.name}", port), [])
+        for service in sending:
+            router = self.routers.router(service.hostname, workload.namespace)
+            limit = router.local_rate_limit if router else None
+            if limit is None or not limit.inbound:
+                continue
+            if len(sending) > 1 and service.interface:
+                limit = of_interface(limit, service.interface)
+            yield service.hostname, limit
 
     def _name(self, served: Served) -> None:
         """The first service wins, but one that says a protocol wins over one that says only TCP."""

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from meltemi.model import MetaRouter, Service
+from meltemi.model import LocalRateLimit, MetaRouter, Service
 from meltemi.model.protocol import ENGINE_CODECS
 from meltemi.translate import names
+from meltemi.translate.limits import network_filter as limited
 from meltemi.translate.routes import DEFAULT_ROUTE
 from meltemi.xds import messages
 
@@ -31,6 +32,8 @@ class OutboundPort:
     """"" where no codec reads the protocol."""
     router: MetaRouter | None
     """The rule, where a listener holds its routes itself."""
+    limit: LocalRateLimit | None = None
+    """What each caller may ask, where the rule limits callers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class InboundPort:
     codec: str
     service: str
     """The hostname of the service that names it, or ""."""
+    limits: tuple[tuple[str, LocalRateLimit], ...] = ()
+    """What the services that send here may be asked, each with its hostname."""
 
 
 def outbound(port: OutboundPort, address: str) -> Any:
@@ -53,7 +58,8 @@ def outbound(port: OutboundPort, address: str) -> Any:
             "config_source": {"ads": {}, "resource_api_version": "V3"},
             "route_config_name": names.route(port.service, port.port),
         }
-        network_filter = _meta_protocol(name, port.protocol, port.codec, rds=rds)
+        limits = [limited(port.service, port.limit)] if port.limit else []
+        network_filter = _meta_protocol(name, port.protocol, port.codec, limits, rds=rds)
     else:
         network_filter = tcp_proxy(name, name)
     return listener(address, port.port, "OUTBOUND", network_filter)
@@ -70,19 +76,21 @@ def _inbound_filter(port: InboundPort) -> Any:
     if port.codec not in ENGINE_CODECS:
         return tcp_proxy(stat_prefix, cluster)
     route = {"name": DEFAULT_ROUTE, "match": {}, "route": {"cluster": cluster}}
-    return _meta_protocol(
-        stat_prefix, port.protocol, port.codec, route_config={"name": cluster, "routes": [route]}
-    )
+    routes = {"name": cluster, "routes": [route]}
+    limits = [limited(hostname, limit) for hostname, limit in port.limits]
+    return _meta_protocol(stat_prefix, port.protocol, port.codec, limits, route_config=routes)
 
 
-def _meta_protocol(stat_prefix: str, protocol: str, codec: str, **routes: Any) -> Any:
+def _meta_protocol(
+    stat_prefix: str, protocol: str, codec: str, limits: list[dict[str, Any]], **routes: Any
+) -> Any:
     """MetaProtocol Proxy's filter as JSON in a TypedStruct, as Aeraki sends it."""
     value = {
         "stat_prefix": stat_prefix,
         "application_protocol": protocol,
         **routes,
         "codec": {"name": codec},
-        "meta_protocol_filters": [{"name": ROUTER_FILTER}],
+        "meta_protocol_filters": [*limits, {"name": ROUTER_FILTER}],
     }
     config = messages.typed_struct(messages.META_PROTOCOL_PROXY, value)
     return {"name": META_PROTOCOL_FILTER, "typed_config": messages.pack(config)}
@@ -108,7 +116,10 @@ def listener(address: str, port: int, direction: str, network_filter: Any, **mor
 
 
 def outbound_ports(
-    service: Service, codecs: tuple[str, ...], router: MetaRouter | None
+    service: Service,
+    codecs: tuple[str, ...],
+    router: MetaRouter | None,
+    limit: LocalRateLimit | None,
 ) -> tuple[OutboundPort, ...]:
     """The ports of a service and the codec of each; `router` only where the listener needs it."""
     return tuple(
@@ -118,6 +129,7 @@ def outbound_ports(
             protocol=port.protocol,
             codec=codec,
             router=router,
+            limit=limit if limit and limit.outbound else None,
         )
         for port, codec in zip(service.ports, codecs, strict=True)
     )

@@ -40,7 +40,7 @@ def cluster_of(weighted: WeightedDestination, port: int) -> str:
 def _route(route: MetaRoute, port: int) -> dict[str, Any]:
     match: dict[str, Any] = {"prefix": "/"}
     if route.match:
-        match["headers"] = [_matcher(name, condition) for name, condition in route.match]
+        match["headers"] = [matcher(name, condition) for name, condition in route.match]
     made: dict[str, Any] = {
         "name": route.name,
         "match": match,
@@ -53,8 +53,9 @@ def _route(route: MetaRoute, port: int) -> dict[str, Any]:
     return made
 
 
-def _matcher(name: str, condition: StringMatch) -> dict[str, Any]:
-    """In the fields that MetaProtocol Proxy knows, whose Envoy is older than `string_match`."""
+def matcher(name: str, condition: StringMatch) -> dict[str, Any]:
+    """A HeaderMatcher in the fields that MetaProtocol Proxy knows: its Envoy is older than
+    `string_match`."""
     match condition.kind:
         case "exact":
             return {"name": name, "exact_match": condition.value}

@@ -95,7 +95,10 @@ def _build(
         endpoints=builder.same(("endpoints of", key), made_endpoints),
         routes=builder.same(("routes of", key), _routes(builder, service, router, codecs)),
         ports=listeners.outbound_ports(
-            service, codecs, router if dialect is Dialect.ENVOY else None
+            service,
+            codecs,
+            router if dialect is Dialect.ENVOY else None,
+            router.local_rate_limit if router and dialect is not Dialect.ENVOY else None,
         ),
     )
 
