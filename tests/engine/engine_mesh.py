@@ -140,13 +140,14 @@ def to(cluster: str, method: str | None = None, name: str = "") -> dict[str, Any
     }
 
 
-def listener(port: int, protocol: str = "thrift") -> Any:
+def listener(port: int, protocol: str = "thrift", *filters: dict[str, Any]) -> Any:
+    """One with `filters` before the router."""
     value = {
         "stat_prefix": "outbound|9090||server",
         "application_protocol": protocol,
         "rds": {"config_source": {"ads": {}}, "route_config_name": "routes"},
         "codec": {"name": f"aeraki.meta_protocol.codec.{protocol}"},
-        "meta_protocol_filters": [{"name": "aeraki.meta_protocol.filters.router"}],
+        "meta_protocol_filters": [*filters, {"name": "aeraki.meta_protocol.filters.router"}],
     }
     config = messages.pack(messages.typed_struct(messages.META_PROTOCOL_PROXY, value))
     built = messages.message("envoy.config.listener.v3.Listener")(name="listener")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meltemi import engine
-from meltemi.analysis import dubbo_notes, places
+from meltemi.analysis import dubbo_notes, limits, places
 from meltemi.analysis.places import Replica, UnknownNameError
 from meltemi.model import Mesh, MetaRouter, Service, ServicePort
 from meltemi.model.protocol import ENGINE_CODECS
@@ -59,8 +59,9 @@ class Question:
 def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
     """The answer as JSON: `service`, `port`, `protocol`, `namespace`, `from`, `attributes`, `rule`,
     `routes` (each with `name`, `matched`, `reasons`), `route`, `clusters` (each with `name`,
-    `weight`, `percent`, `endpoints`, `problem`), `problem`, `interface`, which a Dubbo service may
-    stand for, and `notes`. A request to it has that interface unless the question says otherwise.
+    `weight`, `percent`, `endpoints`, `problem`), `problem`, `limits` (`limits.met`), `interface`,
+    which a Dubbo service may stand for, and `notes`. A request to it has that interface unless the
+    question says otherwise.
 
     Raises UnknownNameError for a service, port or caller that the mesh does not have."""
     callers = _callers(mesh, question)
@@ -86,6 +87,7 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
         "from": [caller.pod for caller in callers],
         "attributes": dict(attributes),
         "interface": service.interface or None,
+        "limits": limits.met(mesh, service, port.number, namespace, attributes),
         "notes": [],
     }
     if codec in ENGINE_CODECS:
@@ -239,6 +241,7 @@ def lines(answer: Mapping[str, Any]) -> Iterable[str]:
     for route in answer["routes"]:
         yield f"  {'takes' if route['matched'] else 'skips'} route {route['name'] or '(no name)'}"
         yield from (f"    {reason}" for reason in route["reasons"])
+    yield from limits.lines(answer["limits"])
     if answer["problem"]:
         yield f"error to the caller: {answer['problem']}"
     for cluster in answer["clusters"]:
