@@ -198,7 +198,7 @@ def test_the_errors_are_those_of_the_engine() -> None:
     flags = dict(re.findall(r'Self::(\w+) => "([A-Z]+)"', source))
     details = dict(re.findall(r'Self::(\w+) => "([a-z_]+)"', source))
     there = {(flags[kind], f"`{details[kind]}`") for kind in flags}
-    later = {("RL", "`rate_limited`"), ("UAEX", "`denied`")}  # nothing answers with them yet
+    later = {("UAEX", "`denied`")}  # nothing answers with it yet
     listed = {(row[0], row[1]) for row in table("docs/operations.md", "errors")}
     assert listed == (there - later) | {("DC", "`downstream_remote_disconnect`")}
 

@@ -168,3 +168,11 @@ def test_an_edit_of_the_routes_leaves_the_limiting_listener_as_it_is() -> None:
     first = listeners(route("a", ("v1", 100)))
     assert listeners(route("b", ("v2", 100))) is first
     assert listeners(route("b", ("v2", 100)), limit=BOTH) is not first
+
+
+def test_a_stock_envoy_cannot_limit_and_says_so() -> None:
+    limited = mesh(router(local_rate_limit=BOTH))
+    for of, name in ((CLIENT, "127.9.3.1_9090"), (SERVERS[0], "127.9.1.1_9090")):
+        listener = resources(limited, node(of, Client.ENVOY))["Listener"][name]
+        told = listener["metadata"]["filter_metadata"]["meltemi"]["left_out"]
+        assert told == ["localRateLimit: Envoy's Thrift proxy has no local rate limit"]

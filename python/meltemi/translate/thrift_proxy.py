@@ -3,7 +3,8 @@
 Its routes are part of the listener. It can test a method only for equality and knows a multiplexed
 call as `SERVICE:METHOD`; other attributes are headers, which only THeader carries. A rule that it
 cannot test is left out, never widened to match more than it says: the listener's metadata
-`meltemi.left_out` names it and says why. It cannot change headers, so mutations stay undone."""
+`meltemi.left_out` names it and says why. It cannot change headers, so mutations stay undone, and it
+has no local rate limit for requests, which is named there too."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from meltemi.xds import messages
 THRIFT: Final = "thrift"
 THRIFT_FILTER: Final = "envoy.filters.network.thrift_proxy"
 ROUTER_FILTER: Final = "envoy.filters.thrift.router"
+NO_LIMIT: Final = "localRateLimit: Envoy's Thrift proxy has no local rate limit"
 
 
 class CannotMatchError(Exception):
@@ -34,6 +36,9 @@ def outbound(port: OutboundPort, address: str) -> Any:
     routes = [_default(name)]
     if port.router is not None and port.router.routes:
         routes, left_out = _routes(port.router.routes, port.port)
+    limit = port.router.local_rate_limit if port.router is not None else None
+    if limit is not None and limit.outbound:
+        left_out.append(NO_LIMIT)
     more = {"metadata": _left_out(left_out)} if left_out else {}
     route_config = names.route(port.service, port.port)
     return listener(
@@ -49,7 +54,8 @@ def inbound(port: InboundPort, address: str, number: int) -> Any:
         network_filter = _thrift_proxy(stat_prefix, cluster, [_default(cluster)])
     else:
         network_filter = tcp_proxy(stat_prefix, cluster)
-    return listener(address, number, "INBOUND", network_filter)
+    more = {"metadata": _left_out([NO_LIMIT])} if port.limits else {}
+    return listener(address, number, "INBOUND", network_filter, **more)
 
 
 def _routes(rules: tuple[MetaRoute, ...], port: int) -> tuple[list[dict[str, Any]], list[str]]:
