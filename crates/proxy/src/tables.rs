@@ -36,8 +36,10 @@ impl Names {
 /// A route table with its clusters as numbers.
 pub(crate) struct CompiledTable {
     pub(crate) table: Arc<RouteTable>,
-    /// By route: its clusters, in the order of their weights.
-    pub(crate) clusters: Vec<Box<[u32]>>,
+    /// The clusters of all routes, route by route, in the order of their weights.
+    clusters: Vec<u32>,
+    /// By route: where its clusters begin.
+    starts: Vec<u32>,
     /// By route: its place in `split`; `u32::MAX` where there is one cluster and nothing to choose.
     pub(crate) choice: Vec<u32>,
     /// The routes that have several clusters.
@@ -45,21 +47,43 @@ pub(crate) struct CompiledTable {
 }
 
 impl CompiledTable {
-    fn new(table: &Arc<RouteTable>, clusters: Vec<Box<[u32]>>) -> Self {
-        let mut split = Vec::new();
-        let mut choice = vec![u32::MAX; clusters.len()];
-        for (route, clusters) in clusters.iter().enumerate() {
-            if clusters.len() > 1 {
-                choice[route] = split.len() as u32;
-                split.push(route as u32);
+    /// `before`: the last version; routes that stand where they stood there need no look at names.
+    fn new(table: &Arc<RouteTable>, before: Option<&Self>, names: &mut Names) -> Self {
+        let routes = table.routes();
+        let mut new = Self {
+            table: Arc::clone(table),
+            clusters: Vec::with_capacity(routes.len()),
+            starts: Vec::with_capacity(routes.len()),
+            choice: vec![u32::MAX; routes.len()],
+            split: Vec::new(),
+        };
+        for (place, route) in routes.iter().enumerate() {
+            new.starts.push(new.clusters.len() as u32);
+            let same = |before: &&Self| {
+                let old = before.table.routes().get(place);
+                old.is_some_and(|old| Arc::ptr_eq(old, route))
+            };
+            match before.filter(same) {
+                Some(before) => new.clusters.extend(before.clusters(place)),
+                None => {
+                    let numbers = route.clusters.names().iter();
+                    new.clusters.extend(numbers.map(|name| names.number(name)));
+                }
+            }
+            if route.clusters.names().len() > 1 {
+                new.choice[place] = new.split.len() as u32;
+                new.split.push(place as u32);
             }
         }
-        Self {
-            table: Arc::clone(table),
-            clusters,
-            choice,
-            split,
-        }
+        new
+    }
+
+    /// The clusters of a route, in the order of their weights.
+    #[inline]
+    pub(crate) fn clusters(&self, route: usize) -> &[u32] {
+        let end = self.starts.get(route + 1).copied();
+        let end = end.map_or(self.clusters.len(), |end| end as usize);
+        &self.clusters[self.starts[route] as usize..end]
     }
 }
 
@@ -276,16 +300,9 @@ impl Compiler {
             self.compiled.insert(key, Arc::clone(&known));
             return known;
         }
-        let numbers = |route: &meltemi_routing::Route| {
-            route
-                .clusters
-                .names()
-                .iter()
-                .map(|name| self.clusters.number(name))
-                .collect()
-        };
-        let clusters = table.routes().iter().map(numbers).collect();
-        let compiled = Arc::new(CompiledTable::new(table, clusters));
+        let last = before.values().find(|old| old.table.name() == table.name());
+        let last = last.map(|old| &**old);
+        let compiled = Arc::new(CompiledTable::new(table, last, &mut self.clusters));
         self.compiled.insert(key, Arc::clone(&compiled));
         compiled
     }

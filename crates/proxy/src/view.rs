@@ -123,7 +123,7 @@ impl View {
             Some(choice) => choice.pick(&table.table.routes()[route].clusters),
             None => 0,
         };
-        table.clusters[route][at]
+        table.clusters(route)[at]
     }
 
     pub(crate) fn same(&self, listener: &Arc<Listener>, service: &Service) -> bool {

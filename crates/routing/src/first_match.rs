@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::index::Index;
-use crate::matcher::Condition;
+use crate::index::{Compiled, Index};
+use crate::matcher::{Condition, Wrong, compile};
 use crate::{AttributeMatch, Attributes, ConditionTrace};
 
 /// A condition that cannot be compiled.
@@ -19,7 +19,7 @@ pub struct MatchError {
 
 /// Lists of conditions, compiled: expressions, and the index that makes the number of lists not matter.
 ///
-/// Routes are found with it, and everything else that says for which requests it holds.
+/// For everything but routes that says for which requests it holds.
 #[derive(Debug)]
 pub struct FirstMatch {
     conditions: Vec<Box<[Condition]>>,
@@ -35,11 +35,13 @@ impl FirstMatch {
         lists: impl IntoIterator<Item = &'a [AttributeMatch]>,
     ) -> Result<Self, Vec<MatchError>> {
         let mut errors = Vec::new();
-        let conditions: Vec<_> = lists
-            .into_iter()
-            .enumerate()
-            .map(|(ordinal, list)| compile(ordinal, list, &mut errors))
-            .collect();
+        let mut conditions = Vec::new();
+        for (ordinal, list) in lists.into_iter().enumerate() {
+            match compile(list) {
+                Ok(compiled) => conditions.push(compiled),
+                Err(wrong) => errors.extend(MatchError::all(ordinal, wrong)),
+            }
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -63,7 +65,7 @@ impl FirstMatch {
     ) -> Vec<Vec<ConditionTrace>> {
         let mut traces = Vec::new();
         for (list, compiled) in lists.into_iter().zip(&self.conditions) {
-            let of_list = trace(list, compiled, attributes);
+            let of_list = ConditionTrace::all(list, compiled, attributes);
             let matched = of_list.iter().all(|condition| condition.held);
             traces.push(of_list);
             if matched {
@@ -74,40 +76,18 @@ impl FirstMatch {
     }
 }
 
-fn compile(
-    ordinal: usize,
-    list: &[AttributeMatch],
-    errors: &mut Vec<MatchError>,
-) -> Box<[Condition]> {
-    let mut conditions = Vec::with_capacity(list.len());
-    for wanted in list {
-        match Condition::compile(wanted) {
-            Ok(condition) => conditions.push(condition),
-            Err(reason) => errors.push(MatchError {
-                ordinal,
-                attribute: Arc::clone(&wanted.name),
-                reason,
-            }),
-        }
+impl Compiled for Box<[Condition]> {
+    fn conditions(&self) -> &[Condition] {
+        self
     }
-    conditions.into()
 }
 
-fn trace(
-    list: &[AttributeMatch],
-    compiled: &[Condition],
-    attributes: &dyn Attributes,
-) -> Vec<ConditionTrace> {
-    list.iter()
-        .zip(compiled)
-        .map(|(wanted, condition)| {
-            let actual = attributes.get(&condition.name);
-            ConditionTrace {
-                attribute: Arc::clone(&condition.name),
-                wanted: wanted.to_string(),
-                held: condition.holds(actual),
-                actual: actual.map(<[u8]>::to_vec),
-            }
+impl MatchError {
+    fn all(ordinal: usize, wrong: Vec<Wrong>) -> impl Iterator<Item = Self> {
+        wrong.into_iter().map(move |(attribute, reason)| Self {
+            ordinal,
+            attribute,
+            reason,
         })
-        .collect()
+    }
 }

@@ -7,10 +7,11 @@
 //! and leaves out what can only hold larger ones. So routes that agree in one attribute are told apart
 //! by the next, and the order of a route's conditions does not matter.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Attributes;
+use crate::hash::{FastMap, FastSet};
 use crate::matcher::{Condition, Test};
 
 /// Below, looking at each route is as fast as a lookup, and takes less memory.
@@ -18,6 +19,12 @@ const FEW: usize = 4;
 
 /// Levels of nodes. A route that has more conditions than that has them checked in order.
 const DEPTH: usize = 16;
+
+/// What has conditions that all have to hold: a route, and everything else that holds for some requests.
+pub(crate) trait Compiled {
+    /// Its conditions; none: it holds for every request.
+    fn conditions(&self) -> &[Condition];
+}
 
 /// The routes of one table, arranged for lookup.
 #[derive(Debug)]
@@ -42,18 +49,22 @@ struct Branches {
 }
 
 /// A route whose conditions so far hold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Candidate {
     ordinal: u32,
-    /// Which of the route's conditions still have to be checked.
-    open: Box<[u32]>,
+    /// Which of the route's conditions still have to be checked, a bit each. The last bit stands for
+    /// [`MASKED`] and all behind it. None open: the route need not be looked at.
+    open: u64,
 }
+
+/// Conditions that have a bit of their own; what comes behind is checked in order.
+const MASKED: u32 = 63;
 
 #[derive(Debug)]
 struct ExactTable {
     attribute: Arc<str>,
     first: u32,
-    values: HashMap<Arc<[u8]>, Node>,
+    values: FastMap<Arc<[u8]>, Node>,
 }
 
 /// Prefixes in order. A search compares eight bytes at a time, which lie side by side: following a
@@ -79,38 +90,40 @@ struct PrefixEntry {
 }
 
 impl Index {
-    pub(crate) fn new(conditions: &[Box<[Condition]>]) -> Self {
+    pub(crate) fn new(routes: &[impl Compiled]) -> Self {
         let all = (0..)
-            .zip(conditions)
-            .map(|(ordinal, of)| Candidate {
-                ordinal,
-                open: (0..of.len() as u32).collect(),
-            })
+            .zip(routes)
+            .map(|(ordinal, route)| Candidate::new(ordinal, route))
             .collect();
         Self {
-            root: Node::new(all, conditions, 0),
+            root: Node::new(all, routes, 0),
         }
     }
 
     pub(crate) fn select(
         &self,
-        conditions: &[Box<[Condition]>],
+        routes: &[impl Compiled],
         attributes: &impl Attributes,
     ) -> Option<usize> {
         let mut best = u32::MAX;
-        self.root.select(conditions, attributes, &mut best);
+        self.root.select(routes, attributes, &mut best);
         (best != u32::MAX).then_some(best as usize)
     }
 }
 
 impl Node {
-    fn new(mut candidates: Vec<Candidate>, conditions: &[Box<[Condition]>], depth: usize) -> Self {
-        if candidates.len() == 1
-            && let Some(only) = candidates.pop()
-        {
-            return Self::One(only);
+    fn new(candidates: Vec<Candidate>, routes: &[impl Compiled], depth: usize) -> Self {
+        match candidates[..] {
+            [only] => Self::One(only),
+            _ => Self::Several(Box::new(Branches::new(candidates, routes, depth))),
         }
-        Self::Several(Box::new(Branches::new(candidates, conditions, depth)))
+    }
+
+    fn of(few: Few, routes: &[impl Compiled], depth: usize) -> Self {
+        match few {
+            Few::One(only) => Self::One(only),
+            Few::Several(all) => Self::new(all, routes, depth),
+        }
     }
 
     fn first(&self) -> u32 {
@@ -120,26 +133,21 @@ impl Node {
         }
     }
 
-    fn select(
-        &self,
-        conditions: &[Box<[Condition]>],
-        attributes: &impl Attributes,
-        best: &mut u32,
-    ) {
+    fn select(&self, routes: &[impl Compiled], attributes: &impl Attributes, best: &mut u32) {
         match self {
             _ if self.first() >= *best => {}
             Self::One(candidate) => {
-                if candidate.matches(conditions, attributes) {
+                if candidate.matches(routes, attributes) {
                     *best = candidate.ordinal;
                 }
             }
-            Self::Several(branches) => branches.select(conditions, attributes, best),
+            Self::Several(branches) => branches.select(routes, attributes, best),
         }
     }
 }
 
 impl Branches {
-    fn new(candidates: Vec<Candidate>, conditions: &[Box<[Condition]>], depth: usize) -> Self {
+    fn new(candidates: Vec<Candidate>, routes: &[impl Compiled], depth: usize) -> Self {
         let first = candidates
             .first()
             .map_or(u32::MAX, |candidate| candidate.ordinal);
@@ -150,12 +158,12 @@ impl Branches {
                 ..Self::default()
             };
         }
-        let (exact, others) = group(candidates, conditions, exact_value);
-        let (prefix, rest) = group(others, conditions, prefix_value);
+        let (exact, others) = group(candidates, routes, exact_value);
+        let (prefix, rest) = group(others, routes, prefix_value);
         let children = |groups: Group| {
             groups
                 .into_iter()
-                .map(|(value, of)| (value, Node::new(of, conditions, depth + 1)))
+                .map(|(value, few)| (value, Node::of(few, routes, depth + 1)))
         };
         let exact = exact
             .into_iter()
@@ -171,24 +179,19 @@ impl Branches {
         }
     }
 
-    fn select(
-        &self,
-        conditions: &[Box<[Condition]>],
-        attributes: &impl Attributes,
-        best: &mut u32,
-    ) {
+    fn select(&self, routes: &[impl Compiled], attributes: &impl Attributes, best: &mut u32) {
         for table in &self.exact {
             if table.first >= *best {
                 continue;
             }
             let value = attributes.get(&table.attribute);
             if let Some(node) = value.and_then(|value| table.values.get(value)) {
-                node.select(conditions, attributes, best);
+                node.select(routes, attributes, best);
             }
         }
         for table in &self.prefix {
             if let Some(value) = attributes.get(&table.attribute) {
-                table.select(value, conditions, attributes, best);
+                table.select(value, routes, attributes, best);
             }
         }
         let bound = *best;
@@ -196,7 +199,7 @@ impl Branches {
             .rest
             .iter()
             .take_while(|candidate| candidate.ordinal < bound);
-        let mut matching = candidates.filter(|candidate| candidate.matches(conditions, attributes));
+        let mut matching = candidates.filter(|candidate| candidate.matches(routes, attributes));
         if let Some(candidate) = matching.next() {
             *best = candidate.ordinal;
         }
@@ -204,30 +207,37 @@ impl Branches {
 }
 
 impl Candidate {
-    fn matches(&self, conditions: &[Box<[Condition]>], attributes: &impl Attributes) -> bool {
-        let of = &conditions[self.ordinal as usize];
-        self.open.iter().all(|place| {
-            let condition = &of[*place as usize];
-            condition.holds(attributes.get(&condition.name))
+    fn new(ordinal: u32, route: &impl Compiled) -> Self {
+        let open = match route.conditions().len() as u32 {
+            count @ 0..=MASKED => (1 << count) - 1,
+            _ => u64::MAX,
+        };
+        Self { ordinal, open }
+    }
+
+    #[inline]
+    fn matches(self, routes: &[impl Compiled], attributes: &impl Attributes) -> bool {
+        self.open == 0 || self.holds(routes, attributes)
+    }
+
+    fn holds(self, routes: &[impl Compiled], attributes: &impl Attributes) -> bool {
+        let conditions = routes[self.ordinal as usize].conditions();
+        (0..).zip(conditions).all(|(place, condition)| {
+            self.open >> MASKED.min(place) & 1 == 0
+                || condition.holds(attributes.get(&condition.name))
         })
     }
 
     fn without(self, place: u32) -> Self {
-        let open = self
-            .open
-            .iter()
-            .copied()
-            .filter(|open| *open != place)
-            .collect();
         Self {
-            ordinal: self.ordinal,
-            open,
+            open: self.open & !(1 << place),
+            ..self
         }
     }
 }
 
 impl ExactTable {
-    fn new(attribute: Arc<str>, values: HashMap<Arc<[u8]>, Node>) -> Self {
+    fn new(attribute: Arc<str>, values: FastMap<Arc<[u8]>, Node>) -> Self {
         let first = values.values().map(Node::first).min().unwrap_or(u32::MAX);
         Self {
             attribute,
@@ -302,7 +312,7 @@ impl PrefixTable {
     fn select(
         &self,
         value: &[u8],
-        conditions: &[Box<[Condition]>],
+        routes: &[impl Compiled],
         attributes: &impl Attributes,
         best: &mut u32,
     ) {
@@ -312,7 +322,7 @@ impl PrefixTable {
                 return;
             }
             if value.starts_with(&entry.prefix) {
-                entry.node.select(conditions, attributes, best);
+                entry.node.select(routes, attributes, best);
             }
             place = entry.parent.map(|parent| parent as usize);
         }
@@ -342,53 +352,92 @@ fn prefix_value(condition: &Condition) -> Option<&Arc<[u8]>> {
 }
 
 /// Candidates by the value of one of their conditions.
-type Group = HashMap<Arc<[u8]>, Vec<Candidate>>;
+type Group = FastMap<Arc<[u8]>, Few>;
+
+/// Candidates of one value: nearly always a single one, which then takes no memory of its own.
+enum Few {
+    One(Candidate),
+    Several(Vec<Candidate>),
+}
+
+impl Few {
+    fn push(&mut self, candidate: Candidate) {
+        match self {
+            Self::One(first) => *self = Self::Several(vec![*first, candidate]),
+            Self::Several(all) => all.push(candidate),
+        }
+    }
+}
 
 /// Groups candidates by attribute and by the value that `key` finds in a condition, each candidate in
 /// one group, with that condition no longer open. Second are those that are in no group. Candidates
 /// stay in order.
 fn group(
     candidates: Vec<Candidate>,
-    conditions: &[Box<[Condition]>],
-    key: fn(&Condition) -> Option<&Arc<[u8]>>,
+    routes: &[impl Compiled],
+    key: Key,
 ) -> (BTreeMap<Arc<str>, Group>, Vec<Candidate>) {
-    let mut values: HashMap<&str, HashSet<&[u8]>> = HashMap::new();
-    for candidate in &candidates {
-        for (_, name, value) in keyed(candidate, conditions, key) {
-            values.entry(name).or_default().insert(value);
-        }
-    }
+    let ranks = ranks(&candidates, routes, key);
     // The attribute that tells most routes apart comes first.
-    let rank = |name: &str| values.get(name).map_or(0, HashSet::len);
-    let mut groups = BTreeMap::new();
+    let rank = |name: &str| ranks.get(name).copied().unwrap_or_default();
+    let mut groups: BTreeMap<Arc<str>, Group> = BTreeMap::new();
     let mut others = Vec::new();
     for candidate in candidates {
-        let best = keyed(&candidate, conditions, key)
+        let best = keyed(candidate, routes, key)
             .max_by(|(_, a, _), (_, b, _)| rank(a).cmp(&rank(b)).then_with(|| b.cmp(a)));
         let Some((place, name, value)) = best else {
             others.push(candidate);
             continue;
         };
-        let group = groups
-            .entry(Arc::clone(name))
-            .or_insert_with(|| Group::with_capacity(rank(name)));
-        group
-            .entry(Arc::clone(value))
-            .or_default()
-            .push(candidate.without(place));
+        let group = match groups.get_mut(name) {
+            Some(group) => group,
+            None => {
+                let empty = Group::with_capacity_and_hasher(rank(name), Default::default());
+                groups.entry(Arc::clone(name)).or_insert(empty)
+            }
+        };
+        let candidate = candidate.without(place);
+        match group.get_mut(value) {
+            Some(few) => few.push(candidate),
+            None => drop(group.insert(Arc::clone(value), Few::One(candidate))),
+        }
     }
     (groups, others)
 }
 
+/// How many values the routes name of each attribute.
+fn ranks<'r>(
+    candidates: &[Candidate],
+    routes: &'r [impl Compiled],
+    key: Key,
+) -> FastMap<&'r str, usize> {
+    let mut values: FastMap<&str, FastSet<&[u8]>> = FastMap::default();
+    for candidate in candidates {
+        for (_, name, value) in keyed(*candidate, routes, key) {
+            values.entry(name).or_default().insert(value);
+        }
+    }
+    values
+        .into_iter()
+        .map(|(name, values)| (name, values.len()))
+        .collect()
+}
+
+/// The value by which a condition can be looked up, where it has one.
+type Key = fn(&Condition) -> Option<&Arc<[u8]>>;
+
 /// The open conditions of a candidate in which `key` finds a value: place, attribute, value.
-fn keyed<'c>(
-    candidate: &Candidate,
-    conditions: &'c [Box<[Condition]>],
-    key: fn(&Condition) -> Option<&Arc<[u8]>>,
-) -> impl Iterator<Item = (u32, &'c Arc<str>, &'c Arc<[u8]>)> {
-    let of = &conditions[candidate.ordinal as usize];
-    candidate.open.iter().filter_map(move |place| {
-        let condition = &of[*place as usize];
-        Some((*place, &condition.name, key(condition)?))
-    })
+fn keyed(
+    candidate: Candidate,
+    routes: &[impl Compiled],
+    key: Key,
+) -> impl Iterator<Item = (u32, &Arc<str>, &Arc<[u8]>)> {
+    let conditions = routes[candidate.ordinal as usize].conditions();
+    (0..MASKED)
+        .zip(conditions)
+        .filter_map(move |(place, condition)| {
+            let is_open = candidate.open >> place & 1 == 1;
+            let value = is_open.then(|| key(condition)).flatten()?;
+            Some((place, &condition.name, value))
+        })
 }

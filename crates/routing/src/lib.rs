@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod first_match;
+mod hash;
 mod index;
 mod matcher;
 mod route;
@@ -15,7 +16,7 @@ mod weighted;
 
 pub use first_match::{FirstMatch, MatchError};
 pub use matcher::{AttributeMatch, Matcher, check_regex};
-pub use route::{Attributes, Mutation, Route};
+pub use route::{Attributes, CompiledRoute, Mutation, Route};
 pub use table::{RouteError, RouteTable};
 pub use trace::{ConditionTrace, RouteTrace};
 pub use weighted::{WeightedChoice, WeightedClusters};

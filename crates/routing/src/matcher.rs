@@ -96,6 +96,29 @@ pub(crate) enum Test {
     Present,
 }
 
+/// The attribute of a condition that cannot be compiled, and why.
+pub(crate) type Wrong = (Arc<str>, String);
+
+/// Compiles conditions that all have to hold.
+///
+/// # Errors
+/// Each condition that cannot be compiled, in order.
+pub(crate) fn compile(wanted: &[AttributeMatch]) -> Result<Box<[Condition]>, Vec<Wrong>> {
+    let mut errors = Vec::new();
+    let mut conditions = Vec::with_capacity(wanted.len());
+    for one in wanted {
+        match Condition::compile(one) {
+            Ok(condition) => conditions.push(condition),
+            Err(reason) => errors.push((Arc::clone(&one.name), reason)),
+        }
+    }
+    if errors.is_empty() {
+        Ok(conditions.into())
+    } else {
+        Err(errors)
+    }
+}
+
 impl Condition {
     pub(crate) fn compile(from: &AttributeMatch) -> Result<Self, String> {
         let test = match &from.matcher {

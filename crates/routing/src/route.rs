@@ -1,7 +1,10 @@
 //! The words of a routing rule.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::index::Compiled;
+use crate::matcher::{Condition, compile};
 use crate::{AttributeMatch, WeightedClusters};
 
 /// What is known of one request.
@@ -33,3 +36,43 @@ pub struct Route {
     /// Set on the response before it is sent back.
     pub response_mutation: Vec<Mutation>,
 }
+
+/// A route with its conditions compiled. Tables share the routes that did not change between them.
+#[derive(Debug)]
+pub struct CompiledRoute {
+    route: Route,
+    conditions: Box<[Condition]>,
+}
+
+impl CompiledRoute {
+    /// Compiles the conditions of `route`.
+    ///
+    /// # Errors
+    /// The attribute of each condition that cannot be compiled, and why, in order.
+    pub fn new(route: Route) -> Result<Self, Vec<(Arc<str>, String)>> {
+        let conditions = compile(&route.matches)?;
+        Ok(Self { route, conditions })
+    }
+}
+
+impl Compiled for Arc<CompiledRoute> {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+}
+
+impl Deref for CompiledRoute {
+    type Target = Route;
+
+    fn deref(&self) -> &Route {
+        &self.route
+    }
+}
+
+impl PartialEq for CompiledRoute {
+    fn eq(&self, other: &Self) -> bool {
+        self.route == other.route
+    }
+}
+
+impl Eq for CompiledRoute {}

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::first_match::{FirstMatch, MatchError};
-use crate::{Attributes, ConditionTrace, Route, RouteTrace};
+use crate::index::{Compiled, Index};
+use crate::{Attributes, CompiledRoute, ConditionTrace, Route, RouteTrace};
 
 /// Why a route cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,22 @@ pub struct RouteError {
     pub attribute: Arc<str>,
     /// What is wrong with it.
     pub reason: String,
+}
+
+impl RouteError {
+    /// What [`CompiledRoute::new`] says of the route at `ordinal`.
+    pub fn all(
+        ordinal: usize,
+        route: &Arc<str>,
+        wrong: Vec<(Arc<str>, String)>,
+    ) -> impl Iterator<Item = Self> {
+        wrong.into_iter().map(move |(attribute, reason)| Self {
+            ordinal,
+            route: Arc::clone(route),
+            attribute,
+            reason,
+        })
+    }
 }
 
 impl fmt::Display for RouteError {
@@ -40,8 +56,8 @@ impl std::error::Error for RouteError {}
 #[derive(Debug)]
 pub struct RouteTable {
     name: Arc<str>,
-    routes: Vec<Route>,
-    first: FirstMatch,
+    routes: Vec<Arc<CompiledRoute>>,
+    index: Index,
 }
 
 impl RouteTable {
@@ -50,21 +66,29 @@ impl RouteTable {
     /// # Errors
     /// Every condition that cannot be compiled, in the order of the routes.
     pub fn new(name: &str, routes: Vec<Route>) -> Result<Self, Vec<RouteError>> {
-        let first = FirstMatch::new(routes.iter().map(|route| &*route.matches));
-        let first = first.map_err(|errors| {
-            let named = |error: MatchError| RouteError {
-                ordinal: error.ordinal,
-                route: Arc::clone(&routes[error.ordinal].name),
-                attribute: error.attribute,
-                reason: error.reason,
-            };
-            errors.into_iter().map(named).collect::<Vec<_>>()
-        })?;
-        Ok(Self {
+        let mut errors = Vec::new();
+        let mut compiled = Vec::with_capacity(routes.len());
+        for (ordinal, route) in routes.into_iter().enumerate() {
+            let name = Arc::clone(&route.name);
+            match CompiledRoute::new(route) {
+                Ok(route) => compiled.push(Arc::new(route)),
+                Err(wrong) => errors.extend(RouteError::all(ordinal, &name, wrong)),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Self::from_compiled(name, compiled))
+    }
+
+    /// The table of routes that are compiled already, some of them for another table.
+    #[must_use]
+    pub fn from_compiled(name: &str, routes: Vec<Arc<CompiledRoute>>) -> Self {
+        Self {
             name: name.into(),
+            index: Index::new(&routes),
             routes,
-            first,
-        })
+        }
     }
 
     /// The name of the route configuration.
@@ -75,27 +99,38 @@ impl RouteTable {
 
     /// The routes, by ordinal.
     #[must_use]
-    pub fn routes(&self) -> &[Route] {
+    pub fn routes(&self) -> &[Arc<CompiledRoute>] {
         &self.routes
     }
 
     /// The ordinal of the first route that matches. Allocates nothing.
     #[must_use]
     pub fn select(&self, attributes: &impl Attributes) -> Option<usize> {
-        self.first.select(attributes)
+        self.index.select(&self.routes, attributes)
     }
 
     /// Each route from the first to the one that matches, and what its conditions made of the request.
     #[must_use]
     pub fn explain(&self, attributes: &dyn Attributes) -> Vec<RouteTrace> {
-        let lists = self.routes.iter().map(|route| &*route.matches);
-        let traces = self.first.explain(lists, attributes);
-        let named = |(ordinal, conditions): (usize, Vec<ConditionTrace>)| RouteTrace {
-            ordinal,
-            name: Arc::clone(&self.routes[ordinal].name),
-            matched: conditions.iter().all(|condition| condition.held),
-            conditions,
-        };
-        traces.into_iter().enumerate().map(named).collect()
+        let mut traces = Vec::new();
+        for (ordinal, route) in self.routes.iter().enumerate() {
+            let trace = trace(ordinal, route, attributes);
+            let matched = trace.matched;
+            traces.push(trace);
+            if matched {
+                break;
+            }
+        }
+        traces
+    }
+}
+
+fn trace(ordinal: usize, route: &Arc<CompiledRoute>, attributes: &dyn Attributes) -> RouteTrace {
+    let conditions = ConditionTrace::all(&route.matches, route.conditions(), attributes);
+    RouteTrace {
+        ordinal,
+        name: Arc::clone(&route.name),
+        matched: conditions.iter().all(|condition| condition.held),
+        conditions,
     }
 }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::matcher::Condition;
+use crate::{AttributeMatch, Attributes};
+
 /// What one condition made of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionTrace {
@@ -14,6 +17,26 @@ pub struct ConditionTrace {
     pub actual: Option<Vec<u8>>,
     /// Whether the condition held.
     pub held: bool,
+}
+
+impl ConditionTrace {
+    /// What the conditions `wanted`, which are `compiled`, make of a request.
+    pub(crate) fn all(
+        wanted: &[AttributeMatch],
+        compiled: &[Condition],
+        attributes: &dyn Attributes,
+    ) -> Vec<Self> {
+        let one = |(wanted, condition): (&AttributeMatch, &Condition)| {
+            let actual = attributes.get(&condition.name);
+            Self {
+                attribute: Arc::clone(&condition.name),
+                wanted: wanted.to_string(),
+                held: condition.holds(actual),
+                actual: actual.map(<[u8]>::to_vec),
+            }
+        };
+        wanted.iter().zip(compiled).map(one).collect()
+    }
 }
 
 /// A sentence: `method is "sayBye": method exact "sayHello" does not hold`.

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use meltemi_routing::{AttributeMatch, Attributes, Matcher, Route, RouteTable, WeightedClusters};
+use meltemi_routing::{
+    AttributeMatch, Attributes, CompiledRoute, Matcher, Route, RouteTable, WeightedClusters,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -86,7 +88,7 @@ fn holds(condition: &AttributeMatch, request: &Request) -> bool {
     held != condition.invert
 }
 
-fn scan(routes: &[Route], request: &Request) -> Option<usize> {
+fn scan(routes: &[Arc<CompiledRoute>], request: &Request) -> Option<usize> {
     routes
         .iter()
         .position(|route| route.matches.iter().all(|one| holds(one, request)))
@@ -251,6 +253,22 @@ fn nested_prefixes_keep_the_order_of_the_routes() {
     assert_eq!(select("ac"), Some(1));
     assert_eq!(select("b"), Some(3));
     assert_eq!(table.select(&Request::default()), None);
+}
+
+#[test]
+fn a_route_of_a_hundred_conditions_has_each_of_them_checked() {
+    let name = |place: usize| format!("a{place}");
+    let all = || (0..100).map(|place| exact(&name(place), "x"));
+    let table = table((0..6).map(|place| all().chain([exact("last", &name(place))]).collect()));
+    let names: Vec<String> = (0..100).map(name).collect();
+    for wrong in [0, 61, 62, 63, 64, 99, 100] {
+        let value = |place| if place == wrong { "y" } else { "x" };
+        let named = names.iter().enumerate();
+        let mut request: Vec<_> = named.map(|(place, name)| (&**name, value(place))).collect();
+        request.push(("last", "a5"));
+        let wanted = (wrong == 100).then_some(5);
+        assert_eq!(table.select(&Request::new(&request)), wanted, "{wrong}");
+    }
 }
 
 #[test]
