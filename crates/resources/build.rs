@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use prost::Message;
-use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use prost_types::field_descriptor_proto::Type;
+use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 const DESCRIPTORS: &str = "../../python/meltemi/xds/descriptors.binpb";
 
@@ -25,10 +26,12 @@ const ROOTS: [&str; 11] = [
     ".istio.workload.Address",
     ".meltemi.v1alpha1.UpstreamOptions",
     ".meltemi.v1alpha1.DownstreamOptions",
+    ".envoy.config.route.v3.Route",
 ];
 
 /// The fields that are kept of a large message; a message that is not here keeps all of its fields.
 /// `?` behind a field: only whether it is there is read, so its message becomes an empty one.
+/// `*` behind a field: its messages stay bytes, and are decoded one by one where they are new.
 const FIELDS: [(&str, &str); 36] = [
     (
         ".envoy.config.listener.v3.Listener",
@@ -72,7 +75,7 @@ const FIELDS: [(&str, &str); 36] = [
     ),
     (
         ".envoy.config.route.v3.VirtualHost",
-        "name domains routes matcher?",
+        "name domains routes* matcher?",
     ),
     (
         ".envoy.config.route.v3.Route",
@@ -166,6 +169,7 @@ fn main() {
     prune(&mut set, &fields);
     prost_build::Config::new()
         .btree_map(["."])
+        .bytes([".envoy.config.route.v3.VirtualHost.routes"])
         .include_file("messages.rs")
         .out_dir(PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo")))
         .compile_fds(set)
@@ -196,12 +200,9 @@ fn prune(set: &mut FileDescriptorSet, fields: &BTreeMap<&str, &str>) {
 fn prune_fields(message: &mut DescriptorProto, parent: &str, fields: &BTreeMap<&str, &str>) {
     let path = format!("{parent}.{}", message.name());
     if let Some(kept) = fields.get(path.as_str()) {
-        let kept: BTreeMap<&str, bool> = kept
+        let kept: BTreeMap<&str, &str> = kept
             .split_whitespace()
-            .map(|name| {
-                name.strip_suffix('?')
-                    .map_or((name, false), |name| (name, true))
-            })
+            .map(|name| name.split_at(name.trim_end_matches(['?', '*']).len()))
             .collect();
         for name in kept.keys() {
             assert!(
@@ -212,13 +213,8 @@ fn prune_fields(message: &mut DescriptorProto, parent: &str, fields: &BTreeMap<&
         message
             .field
             .retain(|field| kept.contains_key(field.name()));
-        for field in message.field.iter_mut().filter(|field| kept[field.name()]) {
-            assert!(
-                field.type_name.is_some(),
-                "{path}.{} is no message",
-                field.name()
-            );
-            field.type_name = Some(".google.protobuf.Empty".to_owned());
+        for field in &mut message.field {
+            replace_type(field, kept[field.name()], &path);
         }
         drop_empty_oneofs(message);
     }
@@ -232,6 +228,25 @@ fn prune_fields(message: &mut DescriptorProto, parent: &str, fields: &BTreeMap<&
     }
     for nested in &mut message.nested_type {
         prune_fields(nested, &path, fields);
+    }
+}
+
+/// Reads less of a message field than is there: nothing but its presence, or its bytes.
+fn replace_type(field: &mut FieldDescriptorProto, mark: &str, path: &str) {
+    if mark.is_empty() {
+        return;
+    }
+    assert!(
+        field.type_name.is_some(),
+        "{path}.{} is no message",
+        field.name()
+    );
+    if mark == "?" {
+        field.type_name = Some(".google.protobuf.Empty".to_owned());
+    } else {
+        // The same on the wire.
+        field.type_name = None;
+        field.set_type(Type::Bytes);
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use prost::Message;
+use prost::bytes::Buf;
 
 use crate::invalid::Invalid;
 use crate::messages::envoy::config::core::v3::address::Address as Kind;
@@ -55,11 +56,11 @@ pub(crate) fn duration(
 
 /// Decodes the message that `any` holds.
 pub(crate) fn unpack<M: Message + Default>(any: &prost_types::Any) -> Result<M, Invalid> {
-    decode(type_name(&any.type_url), &any.value)
+    decode(type_name(&any.type_url), &*any.value)
 }
 
 /// Decodes a message of the type `name`.
-pub(crate) fn decode<M: Message + Default>(name: &str, bytes: &[u8]) -> Result<M, Invalid> {
+pub(crate) fn decode<M: Message + Default>(name: &str, bytes: impl Buf) -> Result<M, Invalid> {
     M::decode(bytes).map_err(|error| Invalid::undecodable(name, &error))
 }
 

@@ -24,17 +24,13 @@ pub(crate) struct Entry<T> {
 /// Tells the bytes of two versions apart without keeping them. Not a defence against a server that
 /// forges a collision: it could as well send the resource that it wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fingerprint(usize, u64, u64);
+struct Fingerprint(usize, u64);
 
 impl Fingerprint {
     fn of(bytes: &[u8]) -> Self {
-        let hash = |salt| {
-            let mut hasher = DefaultHasher::new();
-            hasher.write_u8(salt);
-            hasher.write(bytes);
-            hasher.finish()
-        };
-        Self(bytes.len(), hash(0), hash(1))
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        Self(bytes.len(), hasher.finish())
     }
 }
 
@@ -77,12 +73,12 @@ impl<T> Held<T> {
     }
 
     /// Takes in each resource whose bytes are new and that `compile` accepts; a refused one stays what it
-    /// was. `same` tells values apart where the bytes differ. Returns the names whose value changed.
+    /// was. `compile` is given what holds so far; `same` tells values apart where the bytes differ. Returns the names whose value changed.
     pub(crate) fn apply(
         &mut self,
         resources: &[(&str, &[u8])],
         rejected: &mut Vec<Rejected>,
-        mut compile: impl FnMut(&str, &[u8]) -> Result<T, Invalid>,
+        mut compile: impl FnMut(&str, &[u8], Option<&T>) -> Result<T, Invalid>,
         same: impl Fn(&T, &T) -> bool,
     ) -> Vec<Arc<str>> {
         let mut changed = Vec::new();
@@ -95,7 +91,8 @@ impl<T> Held<T> {
                     continue;
                 }
             }
-            match compile(name, bytes) {
+            let before = self.by_name.get(name).map(|entry| &entry.value);
+            match compile(name, bytes, before) {
                 Err(invalid) => {
                     rejected.push(Rejected {
                         name: name.to_owned(),

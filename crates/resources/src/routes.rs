@@ -1,10 +1,13 @@
 //! Route configurations: Envoy's, as Aeraki maps them, and Aeraki's own inside a listener.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use meltemi_routing::{
-    AttributeMatch, Matcher, Mutation, Route, RouteError, RouteTable, WeightedClusters,
+    AttributeMatch, CompiledRoute, Matcher, Mutation, Route, RouteError, RouteTable,
+    WeightedClusters,
 };
+use prost::bytes::Bytes;
 
 use crate::field::decode;
 use crate::invalid::{Invalid, Within};
@@ -22,12 +25,22 @@ use crate::messages::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 /// Why the store would refuse it: field path and what is wrong there.
 pub fn route_table(bytes: &[u8]) -> Result<RouteTable, String> {
     message(bytes)
-        .and_then(|message| compile(&message))
+        .and_then(|message| compile(message, None))
+        .map(|routes| routes.table)
         .map_err(|invalid| invalid.to_string())
 }
 
-/// The same, for a configuration that has to have this name.
-pub(crate) fn table(name: &str, bytes: &[u8]) -> Result<RouteTable, Invalid> {
+/// A route configuration that holds, with what its routes were compiled from: the next version decodes
+/// and compiles only those that are new.
+#[derive(Debug)]
+pub(crate) struct Routes<T = Arc<RouteTable>> {
+    pub(crate) table: T,
+    /// Each route as it came; slices of one buffer.
+    raw: Vec<Bytes>,
+}
+
+/// The table of a configuration that has to have this name; `before` is what holds so far.
+pub(crate) fn table(name: &str, bytes: &[u8], before: Option<&Routes>) -> Result<Routes, Invalid> {
     let message = message(bytes)?;
     if message.name != name {
         return Err(Invalid::at(
@@ -35,32 +48,33 @@ pub(crate) fn table(name: &str, bytes: &[u8]) -> Result<RouteTable, Invalid> {
             format!("{:?}, not {name:?}", message.name),
         ));
     }
-    compile(&message)
+    let Routes { table, raw } = compile(message, before)?;
+    let table = Arc::new(table);
+    Ok(Routes { table, raw })
 }
 
 fn message(bytes: &[u8]) -> Result<envoy::RouteConfiguration, Invalid> {
+    let bytes = Bytes::copy_from_slice(bytes);
     decode("envoy.config.route.v3.RouteConfiguration", bytes)
 }
 
-fn compile(message: &envoy::RouteConfiguration) -> Result<RouteTable, Invalid> {
+fn compile(
+    message: envoy::RouteConfiguration,
+    before: Option<&Routes>,
+) -> Result<Routes<RouteTable>, Invalid> {
     if message.vhds.is_some() {
         return Err(Invalid::at(
             "vhds",
             "virtual hosts on demand are not supported",
         ));
     }
-    let routes = match &*message.virtual_hosts {
+    let mut hosts = message.virtual_hosts;
+    let raw = match &mut *hosts {
         [] => Vec::new(),
         [host] if host.matcher.is_some() => {
             return Err(Invalid::at("virtual_hosts[0].matcher", "is not supported"));
         }
-        [host] => host
-            .routes
-            .iter()
-            .enumerate()
-            .map(|(place, from)| route(from).within(format_args!("routes[{place}]")))
-            .collect::<Result<_, _>>()
-            .within("virtual_hosts[0]")?,
+        [host] => std::mem::take(&mut host.routes),
         several => {
             let reason = format!(
                 "{} virtual hosts: an RPC request names no virtual host, so there has to be one",
@@ -69,8 +83,77 @@ fn compile(message: &envoy::RouteConfiguration) -> Result<RouteTable, Invalid> {
             return Err(Invalid::at("virtual_hosts", reason));
         }
     };
-    RouteTable::new(&message.name, routes)
-        .map_err(|errors| uncompilable(&errors, "virtual_hosts[0].routes"))
+    let routes = compiled(&raw, before).within("virtual_hosts[0]")?;
+    let table = RouteTable::from_compiled(&message.name, routes);
+    Ok(Routes { table, raw })
+}
+
+/// Compiles each route that `before` has not.
+fn compiled(raw: &[Bytes], before: Option<&Routes>) -> Result<Vec<Arc<CompiledRoute>>, Invalid> {
+    let known = before.map(|before| Known::new(before, raw));
+    let mut routes = Vec::with_capacity(raw.len());
+    let mut errors = Vec::new();
+    for (place, bytes) in raw.iter().enumerate() {
+        if let Some(same) = known.as_ref().and_then(|known| known.route(place, bytes)) {
+            routes.push(Arc::clone(same));
+            continue;
+        }
+        let new = decode("envoy.config.route.v3.Route", &**bytes)
+            .and_then(|message| route(&message))
+            .within(format_args!("routes[{place}]"))?;
+        let name = Arc::clone(&new.name);
+        match CompiledRoute::new(new) {
+            Ok(route) => routes.push(Arc::new(route)),
+            Err(wrong) => errors.extend(RouteError::all(place, &name, wrong)),
+        }
+    }
+    if errors.is_empty() {
+        Ok(routes)
+    } else {
+        Err(uncompilable(&errors, "routes"))
+    }
+}
+
+/// Finds routes of the version before: most stand where they stood, counted from the front or from
+/// the back, and the few between are looked up by their bytes.
+struct Known<'b> {
+    before: &'b [Arc<CompiledRoute>],
+    /// Where the ones end that are the same from the front, and where those from the back begin.
+    front: usize,
+    back: usize,
+    /// What to add to the place of one at the back.
+    shift: isize,
+    between: HashMap<&'b Bytes, usize>,
+}
+
+impl<'b> Known<'b> {
+    fn new(before: &'b Routes, raw: &[Bytes]) -> Self {
+        let old = &before.raw;
+        let same = |(a, b): &(&Bytes, &Bytes)| a == b;
+        let front = raw.iter().zip(old).take_while(same).count();
+        let (rest, old_rest) = (&raw[front..], &old[front..]);
+        let both = rest.iter().rev().zip(old_rest.iter().rev());
+        let back = both.take_while(same).count();
+        let between = front..old.len() - back;
+        Self {
+            before: before.table.routes(),
+            front,
+            back: raw.len() - back,
+            shift: old.len() as isize - raw.len() as isize,
+            between: between.map(|place| (&old[place], place)).collect(),
+        }
+    }
+
+    fn route(&self, place: usize, bytes: &Bytes) -> Option<&'b Arc<CompiledRoute>> {
+        let old = if place < self.front {
+            place
+        } else if place >= self.back {
+            place.checked_add_signed(self.shift)?
+        } else {
+            *self.between.get(bytes)?
+        };
+        self.before.get(old)
+    }
 }
 
 /// The table of a route configuration that stands in a listener.

@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use meltemi_balancer::{Endpoint, Peer};
-use meltemi_routing::RouteTable;
 
 use crate::clusters::{self, Definition, Source};
 use crate::held::Held;
 use crate::invalid::Invalid;
+use crate::routes::Routes;
 use crate::{Cluster, Listener, NetworkFilter, RouteSource, Snapshot};
 use crate::{endpoints, listeners, routes, workloads};
 
@@ -46,7 +46,7 @@ pub struct Rejected {
 #[derive(Debug, Default)]
 pub struct Store {
     listeners: Held<Arc<Listener>>,
-    routes: Held<Arc<RouteTable>>,
+    routes: Held<Routes>,
     definitions: Held<Definition>,
     assignments: Held<Arc<[Endpoint]>>,
     workloads: Held<(Vec<IpAddr>, Arc<Peer>)>,
@@ -156,7 +156,7 @@ impl Store {
         taken: &mut Taken,
         blocked: &mut HashSet<String>,
     ) -> bool {
-        let compile = |name: &str, bytes: &[u8]| {
+        let compile = |name: &str, bytes: &[u8], _: Option<&_>| {
             let listener = Arc::new(listeners::listener(name, bytes)?);
             if let Some(other) = taken.by_other(name, listener.address) {
                 blocked.insert(name.to_owned());
@@ -181,9 +181,8 @@ impl Store {
         removed
             .iter()
             .for_each(|name| self.routes.mark_removed(name));
-        let compile = |name: &str, bytes: &[u8]| routes::table(name, bytes).map(Arc::new);
-        let same = |a: &Arc<RouteTable>, b: &Arc<RouteTable>| a.routes() == b.routes();
-        let changed = self.routes.apply(resources, rejected, compile, same);
+        let same = |a: &Routes, b: &Routes| a.table.routes() == b.table.routes();
+        let changed = self.routes.apply(resources, rejected, routes::table, same);
         let swept = self.sweep_routes();
         !changed.is_empty() || swept
     }
@@ -217,7 +216,7 @@ impl Store {
         let same = |a: &Definition, b: &Definition| a == b;
         let updated = self
             .definitions
-            .apply(resources, rejected, clusters::definition, same);
+            .apply(resources, rejected, anew(clusters::definition), same);
         for name in updated {
             changed |= self.refresh(&name);
         }
@@ -236,7 +235,7 @@ impl Store {
         let same = |a: &Arc<[Endpoint]>, b: &Arc<[Endpoint]>| a == b;
         let updated: HashSet<_> = self
             .assignments
-            .apply(resources, rejected, endpoints::assignment, same)
+            .apply(resources, rejected, anew(endpoints::assignment), same)
             .into_iter()
             .collect();
         let concerned =
@@ -262,9 +261,11 @@ impl Store {
             .iter()
             .filter(|name| self.workloads.remove(name))
             .count();
-        let changed = self
-            .workloads
-            .apply(resources, rejected, workloads::workload, |a, b| a == b);
+        let changed =
+            self.workloads
+                .apply(resources, rejected, anew(workloads::workload), |a, b| {
+                    a == b
+                });
         gone > 0 || !changed.is_empty()
     }
 
@@ -303,7 +304,7 @@ impl Store {
             routes: self
                 .routes
                 .iter()
-                .map(|(name, table)| (Arc::clone(name), Arc::clone(table)))
+                .map(|(name, routes)| (Arc::clone(name), Arc::clone(&routes.table)))
                 .collect(),
             clusters: self.clusters.clone(),
             peers: if peers_changed {
@@ -324,6 +325,13 @@ impl Store {
         });
         Arc::new(each.collect())
     }
+}
+
+/// Compiles each version from nothing: what it was before does not matter.
+fn anew<T>(
+    compile: impl Fn(&str, &[u8]) -> Result<T, Invalid>,
+) -> impl FnMut(&str, &[u8], Option<&T>) -> Result<T, Invalid> {
+    move |name, bytes, _| compile(name, bytes)
 }
 
 /// Which listener has which address.

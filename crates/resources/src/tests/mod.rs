@@ -170,7 +170,10 @@ fn route_configuration(name: &str, routes: Vec<route::Route>) -> route::RouteCon
     let host = route::VirtualHost {
         name: "dummy".to_owned(),
         domains: vec!["*".to_owned()],
-        routes,
+        routes: routes
+            .iter()
+            .map(|route| route.encode_to_vec().into())
+            .collect(),
         ..route::VirtualHost::default()
     };
     route::RouteConfiguration {

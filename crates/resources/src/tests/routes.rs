@@ -207,3 +207,49 @@ fn there_is_one_virtual_host_or_none() {
     two.virtual_hosts.push(two.virtual_hosts[0].clone());
     assert!(refusal(type_url::ROUTE, "r", &two).starts_with("r: virtual_hosts: 2 virtual hosts"));
 }
+
+/// A table of one route a letter, which goes to the cluster of that name.
+fn letters(store: &mut Store, letters: &str) -> Arc<RouteTable> {
+    let routes = letters.chars().map(|letter| {
+        let name = letter.to_string();
+        let wanted = Wanted::ExactMatch(name.clone());
+        to_cluster(&name, vec![header("method", wanted)], &name)
+    });
+    let message = route_configuration("r", routes.collect());
+    accept(store, type_url::ROUTE, "r", &message);
+    Arc::clone(&store.snapshot().routes["r"])
+}
+
+#[test]
+fn a_new_version_compiles_only_the_routes_that_are_new() {
+    let mut store = Store::new();
+    let versions = [
+        "abcdef", "abXdef", "bXdef", "ZbXdef", "ZbXdefg", "fdbX", "", "aa", "ba", "cabd",
+    ];
+    let mut before = letters(&mut store, "");
+    for version in versions {
+        let table = letters(&mut store, version);
+        let named: String = table.routes().iter().map(|route| &*route.name).collect();
+        assert_eq!(named, version);
+        for route in table.routes() {
+            assert_eq!(route.name, route.clusters.names()[0]);
+            let mut old = before.routes().iter();
+            let known = old.clone().any(|old| old.name == route.name);
+            let shared = old.any(|old| Arc::ptr_eq(old, route));
+            assert_eq!(known, shared, "{} in {version:?}", route.name);
+            let method = table.select(&Request(HashMap::from([("method", "d")])));
+            assert_eq!(method, version.find('d'));
+        }
+        before = table;
+    }
+}
+
+#[test]
+fn a_route_that_is_no_message_is_named_by_its_place() {
+    let mut broken = route_configuration("r", vec![to_cluster("a", vec![], "a")]);
+    let route = prost::bytes::Bytes::from_static(&[0x0a, 0x05, b'x']);
+    broken.virtual_hosts[0].routes.push(route);
+    let said = refusal(type_url::ROUTE, "r", &broken);
+    let place = "r: virtual_hosts[0].routes[1]: not a valid envoy.config.route.v3.Route: ";
+    assert!(said.starts_with(place), "{said}");
+}
