@@ -169,7 +169,8 @@ pub(super) fn text(buf: &[u8], at: usize) -> Result<(Text, usize), DecodeError> 
         return Ok((Text::Chunks, string_end(buf, at)?));
     }
     let end = chars_end(buf, start, chars)?;
-    if !is_canonical(&buf[start..end]) {
+    // As many bytes as characters: all of them are ASCII.
+    if end - start != chars && !is_canonical(&buf[start..end]) {
         return Err(invalid(start, "a character in bytes that are not its own"));
     }
     Ok((Text::Whole(start..end), end))
