@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything sets up what it needs; nothing else has to be done before.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-python test-rust check bench fuzz fmt clean
+.PHONY: help setup build demo test test-python test-rust check bench microbench fuzz fmt clean
 SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 BIN := .venv/bin
@@ -54,6 +54,9 @@ check: build ## Check format, lint, types, imports, crate edges, licences and so
 bench: build ## Compare with a direct connection and with Envoy (QUICK=1: one point)
 	cargo build --locked --release --quiet -p meltemi-bench
 	$(BIN)/python bench/run.py $(if $(QUICK),--quick)
+
+microbench: ## Measure codecs, route index, resources and balancer by themselves
+	cargo bench --locked --quiet -p meltemi-codec -p meltemi-routing -p meltemi-resources -p meltemi-balancer --benches
 
 fuzz: setup ## Run each fuzz target for FUZZ_SECONDS (default 60) and keep its corpus
 	scripts/fuzz.sh $(FUZZ_SECONDS)

@@ -1,125 +1,135 @@
-//! What a selection costs with one route and with 10,000: `cargo bench -p meltemi-routing`.
-//!
-//! Prints nanoseconds for the last route of each table and for no route; `ratio` is against one route.
-#![allow(clippy::disallowed_methods)] // A benchmark is where time is measured.
+//! What a selection costs with one route and with 10,000, and what a table costs to make:
+//! `cargo bench -p meltemi-routing`.
 
-use std::hint::black_box;
-use std::time::Instant;
+use std::sync::Arc;
 
+use divan::{Bencher, black_box};
 use meltemi_routing::{
-    AttributeMatch, Attributes, Matcher, Route, RouteTable, WeightedChoice, WeightedClusters,
+    AttributeMatch, Attributes, CompiledRoute, Matcher, Route, RouteTable, WeightedChoice,
+    WeightedClusters,
 };
 
-/// Selections of one measurement; five are made and the fastest counts.
-const SELECTIONS: u32 = 1_000_000;
+fn main() {
+    divan::main();
+}
 
-/// What the routes of a table match on, and how the route of a place does.
-type Kind = (&'static str, fn(usize) -> Vec<AttributeMatch>);
+/// What the routes of a table match on.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Method,
+    Prefix,
+    /// All name the same method, so the second attribute tells them apart.
+    SameMethodAndUser,
+}
 
-struct Request<'a>([(&'a str, &'a str); 2]);
+use Kind::{Method, Prefix, SameMethodAndUser};
 
-impl Attributes for Request<'_> {
-    fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value.as_bytes())
+/// A method and a user.
+struct Request([String; 2]);
+
+impl Request {
+    fn last(kind: Kind, count: usize) -> Self {
+        let last = format!("method{:05}", count - 1);
+        match kind {
+            SameMethodAndUser => Self(["same".to_owned(), last]),
+            Method | Prefix => Self([last, "somebody".to_owned()]),
+        }
     }
 }
 
-fn exact(name: &str, value: &str) -> AttributeMatch {
-    let matcher = Matcher::Exact(value.as_bytes().into());
-    AttributeMatch {
+impl Attributes for Request {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        let [method, user] = &self.0;
+        match name {
+            "method" => Some(method.as_bytes()),
+            "user" => Some(user.as_bytes()),
+            _ => None,
+        }
+    }
+}
+
+fn matches(kind: Kind, place: usize) -> Vec<AttributeMatch> {
+    let one = |name: &str, matcher| AttributeMatch {
         name: name.into(),
         matcher,
         invert: false,
+    };
+    let value: Arc<[u8]> = format!("method{place:05}").as_bytes().into();
+    match kind {
+        Method => vec![one("method", Matcher::Exact(value))],
+        Prefix => vec![one("method", Matcher::Prefix(value))],
+        SameMethodAndUser => vec![
+            one("method", Matcher::Exact((*b"same").into())),
+            one("user", Matcher::Exact(value)),
+        ],
     }
 }
 
-fn table(count: usize, matches: impl Fn(usize) -> Vec<AttributeMatch>) -> RouteTable {
+fn routes(kind: Kind, count: usize) -> Vec<Route> {
     let route = |place| Route {
         name: format!("route{place}").into(),
-        matches: matches(place),
+        matches: matches(kind, place),
         clusters: WeightedClusters::single("cluster"),
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
     };
-    RouteTable::new("bench", (0..count).map(route).collect()).expect("valid routes")
+    (0..count).map(route).collect()
 }
 
-/// Nanoseconds of one call of `work`.
-fn measure(mut work: impl FnMut()) -> f64 {
-    let run = |_| {
-        let start = Instant::now();
-        (0..SELECTIONS).for_each(|_| work());
-        start.elapsed().as_secs_f64() * 1e9 / f64::from(SELECTIONS)
-    };
-    (0..5).map(run).fold(f64::INFINITY, f64::min)
+fn compiled(kind: Kind, count: usize) -> Vec<Arc<CompiledRoute>> {
+    let compile = |route| CompiledRoute::new(route).expect("a valid route");
+    let all = routes(kind, count).into_iter().map(compile);
+    all.map(Arc::new).collect()
 }
 
-fn main() {
-    let kinds: [Kind; 4] = [
-        ("method", |place| {
-            vec![exact("method", &format!("method{place:05}"))]
-        }),
-        ("same method, user", |place| {
-            vec![
-                exact("method", "same"),
-                exact("user", &format!("user{place:05}")),
-            ]
-        }),
-        ("user", |place| {
-            vec![exact("user", &format!("user{place:05}"))]
-        }),
-        ("method prefix", |place| {
-            let matcher = Matcher::Prefix(format!("method{place:05}").as_bytes().into());
-            vec![AttributeMatch {
-                name: "method".into(),
-                matcher,
-                invert: false,
-            }]
-        }),
-    ];
-    println!(
-        "{:20} {:>7} {:>9} {:>9} {:>6}",
-        "routes on", "routes", "last ns", "none ns", "ratio"
-    );
-    for (kind, matches) in kinds {
-        let mut one = 0.0;
-        for count in [1, 100, 10_000] {
-            let start = Instant::now();
-            let table = table(count, matches);
-            let built = start.elapsed();
-            let last = format!("method{:05}", count - 1);
-            let user = format!("user{:05}", count - 1);
-            let method = if kind == "same method, user" {
-                "same"
-            } else {
-                &last
-            };
-            let hit = Request([("method", method), ("user", &user)]);
-            let miss = Request([("method", "unknown"), ("user", "unknown")]);
-            assert_eq!(table.select(&hit), Some(count - 1));
-            let hit = measure(|| {
-                black_box(table.select(black_box(&hit)));
-            });
-            let miss = measure(|| {
-                black_box(table.select(black_box(&miss)));
-            });
-            if count == 1 {
-                one = hit;
-            }
-            let ratio = hit / one;
-            println!(
-                "{kind:20} {count:>7} {hit:>9.1} {miss:>9.1} {ratio:>6.2}  built in {built:.1?}"
-            );
-        }
-    }
-    let names = |name: &str, weight| (name.into(), weight);
-    let clusters = WeightedClusters::new([names("a", 20), names("b", 80)]).expect("weights");
+const SIZES: [(Kind, usize); 9] = [
+    (Method, 1),
+    (Method, 100),
+    (Method, 10_000),
+    (Prefix, 1),
+    (Prefix, 100),
+    (Prefix, 10_000),
+    (SameMethodAndUser, 1),
+    (SameMethodAndUser, 100),
+    (SameMethodAndUser, 10_000),
+];
+
+#[divan::bench(args = SIZES)]
+fn the_last_route_matches(bencher: Bencher<'_, '_>, (kind, count): (Kind, usize)) {
+    let table = RouteTable::from_compiled("bench", compiled(kind, count));
+    let request = Request::last(kind, count);
+    assert_eq!(table.select(&request), Some(count - 1));
+    bencher.bench_local(|| table.select(black_box(&request)));
+}
+
+#[divan::bench(args = SIZES)]
+fn no_route_matches(bencher: Bencher<'_, '_>, (kind, count): (Kind, usize)) {
+    let table = RouteTable::from_compiled("bench", compiled(kind, count));
+    let request = Request(["unknown".to_owned(), "unknown".to_owned()]);
+    assert_eq!(table.select(&request), None);
+    bencher.bench_local(|| table.select(black_box(&request)));
+}
+
+#[divan::bench(args = [Method, Prefix, SameMethodAndUser])]
+fn a_table_of_10_000(bencher: Bencher<'_, '_>, kind: Kind) {
+    bencher
+        .with_inputs(|| routes(kind, 10_000))
+        .bench_local_values(|routes| RouteTable::new("bench", routes));
+}
+
+/// All but the index is there already, as after an edit.
+#[divan::bench(args = [Method, Prefix, SameMethodAndUser])]
+fn an_index_of_10_000(bencher: Bencher<'_, '_>, kind: Kind) {
+    let compiled = compiled(kind, 10_000);
+    bencher
+        .with_inputs(|| compiled.clone())
+        .bench_local_values(|routes| RouteTable::from_compiled("bench", routes));
+}
+
+#[divan::bench]
+fn weighted_choice(bencher: Bencher<'_, '_>) {
+    let clusters = WeightedClusters::new([("a".into(), 20), ("b".into(), 80)]);
+    let clusters = clusters.expect("valid weights");
     let mut choice = WeightedChoice::new(1);
-    let pick = measure(|| {
-        black_box(choice.pick(black_box(&clusters)));
-    });
-    println!("weighted choice {pick:.1} ns");
+    bencher.bench_local(|| choice.pick(black_box(&clusters)));
 }
