@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything sets up what it needs; nothing else has to be done before.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-python test-rust check bench microbench fuzz fmt clean
+.PHONY: help setup build demo test test-python test-rust check bench microbench profile fuzz fmt clean
 SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 BIN := .venv/bin
@@ -58,6 +58,10 @@ bench: build ## Compare with a direct connection and with Envoy (QUICK=1: one po
 microbench: ## Measure codecs, route index, resources and balancer by themselves
 	cargo bench --locked --quiet -p meltemi-codec -p meltemi-routing -p meltemi-resources -p meltemi-balancer --benches
 
+profile: build ## Draw a flame graph of the engine under load (ARGS="--pool --point 16x16x32")
+	cargo build --locked --release --quiet -p meltemi-bench
+	$(BIN)/python bench/profile.py $(ARGS)
+
 fuzz: setup ## Run each fuzz target for FUZZ_SECONDS (default 60) and keep its corpus
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
@@ -67,4 +71,5 @@ fmt: setup ## Format everything
 	cargo fmt --all
 
 clean: ## Remove what was built
-	rm -rf target .venv .cache bench/results.json bench/results.txt
+	rm -rf target .venv .cache bench/results.json bench/results.txt \
+		bench/profile.svg bench/profile.txt
