@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything sets up what it needs; nothing else has to be done before.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-python test-rust check bench microbench profile fuzz fmt clean
+.PHONY: help setup build demo test test-python test-rust check bench microbench profile fuzz sanitize fmt clean
 SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 BIN := .venv/bin
@@ -64,6 +64,9 @@ profile: build ## Draw a flame graph of the engine under load (ARGS="--pool --po
 
 fuzz: setup ## Run each fuzz target for FUZZ_SECONDS (default 60) and keep its corpus
 	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+sanitize: ## Run the engine's tests under the address and the thread sanitizer (needs nightly)
+	scripts/sanitize.sh
 
 fmt: setup ## Format everything
 	$(BIN)/ruff format .
