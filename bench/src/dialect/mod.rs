@@ -3,6 +3,7 @@
 //! A [`Dialect`] is one way to write a call that takes a string and returns one. Adding a protocol to
 //! the tools is adding a dialect to [`Spoken::find`].
 
+mod dubbo;
 mod thrift;
 
 use std::sync::Arc;
@@ -33,6 +34,11 @@ pub struct Call<'b> {
 pub trait Dialect {
     /// Appends a request whose ids (all of them) are 1.
     fn request(&self, method: &str, argument: &[u8], out: &mut Vec<u8>);
+
+    /// Bytes that an argument may have at most to be written, and sent back, in one piece.
+    fn longest_argument(&self) -> usize {
+        64 << 20
+    }
 
     /// Bytes that stand behind the argument in a request: with them it is found from the end, whatever
     /// the length of the ids before it.
@@ -68,7 +74,14 @@ impl Spoken {
                 by_name: |format| Ok(Box::new(thrift::Thrift::parse(format)?)),
                 by_frame: |frame| Some(Box::new(thrift::Thrift::detect(frame)?)),
             }),
-            _ => Err(format!("the protocol {name} is not known: want thrift")),
+            "dubbo" => Ok(Self {
+                protocol: Arc::new(meltemi_codec::dubbo::Dubbo::new()),
+                by_name: |format| Ok(Box::new(dubbo::Dubbo::parse(format)?)),
+                by_frame: |frame| Some(Box::new(dubbo::Dubbo::detect(frame)?)),
+            }),
+            _ => Err(format!(
+                "the protocol {name} is not known: want thrift or dubbo"
+            )),
         }
     }
 

@@ -11,7 +11,7 @@ pub const FLAGS: &[Flag] = &[
         "protocol",
         Some('P'),
         Some("NAME"),
-        "protocol (default thrift)",
+        "thrift or dubbo (default thrift)",
     ),
     flag(
         "ports",

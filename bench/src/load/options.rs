@@ -12,13 +12,13 @@ pub const FLAGS: &[Flag] = &[
         "protocol",
         Some('P'),
         Some("NAME"),
-        "protocol (default thrift)",
+        "thrift or dubbo (default thrift)",
     ),
     flag(
         "format",
         Some('f'),
         Some("NAME"),
-        "format of it (default framed-binary)",
+        "format of it (default framed-binary, hessian2)",
     ),
     flag(
         "connections",

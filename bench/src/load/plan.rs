@@ -71,6 +71,13 @@ impl Plan {
     pub fn new(options: &Options) -> Result<Self, String> {
         let spoken = Spoken::find(&options.protocol)?;
         let dialect = spoken.dialect(&options.format)?;
+        let longest = dialect.longest_argument();
+        if options.payload_bytes > longest {
+            return Err(format!(
+                "--payload {}: {} takes no more than {longest} in one piece",
+                options.payload_bytes, options.protocol
+            ));
+        }
         let filler: Vec<u8> = (b'a'..=b'z').cycle().take(options.payload_bytes).collect();
         let templates = options
             .methods
