@@ -38,6 +38,8 @@ pub struct Plan {
     dialect: Box<dyn Dialect>,
     templates: Vec<Template>,
     payload_bytes: usize,
+    /// [`Dialect::behind_argument`], asked once.
+    behind_argument: usize,
     /// What stands before the echo in a right answer.
     before: Vec<u8>,
     /// What stands between the echo and the backend's name: the rest of the argument, and more.
@@ -98,6 +100,7 @@ impl Plan {
             .unwrap_or_else(|| ["", "@", ""].map(str::to_owned));
         Ok(Self {
             protocol: spoken.protocol,
+            behind_argument: dialect.behind_argument(),
             dialect,
             templates,
             payload_bytes: filler.len(),
@@ -146,7 +149,7 @@ impl Plan {
         };
         self.protocol
             .encode(&template.frame, &template.bytes, &edit, out);
-        let argument = out.len() - self.dialect.behind_argument() - self.payload_bytes;
+        let argument = out.len() - self.behind_argument - self.payload_bytes;
         out[argument..argument + ECHO_BYTES].copy_from_slice(&self.echo(number));
         number
     }
