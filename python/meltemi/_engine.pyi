@@ -16,6 +16,7 @@ class Engine:
         access_log: str | None,
         access_log_format: str,
         limits: dict[str, int],
+        metrics: bool = True,
     ) -> Engine: ...
     def update(
         self,

@@ -30,6 +30,9 @@ pub struct EngineConfig {
     /// Filters by the name under which a listener lists them. Names that are not here are passed over
     /// (the router and what only other proxies know).
     pub filters: HashMap<String, Arc<dyn FilterFactory>>,
+    /// Requests are not counted, and no series are kept of them: what the metrics cost is measured
+    /// against this.
+    pub without_request_metrics: bool,
     /// Which connections are not plain TCP; None: all are plain.
     pub transports: Option<Arc<dyn Transports>>,
 }

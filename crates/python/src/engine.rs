@@ -26,7 +26,8 @@ use crate::protocols::protocols;
 /// address that upstream connections come from; `node`, who this proxy is in metrics (`workload`,
 /// `namespace`, `app`, `version`, `cluster`, each may be missing); `access_log`, a path, `-` for standard
 /// output, None for no log; `access_log_format`, `text`, `json` or a line with Envoy's `%...%` words;
-/// `limits` by name, durations in milliseconds (`request_timeout_ms`).
+/// `limits` by name, durations in milliseconds (`request_timeout_ms`); `metrics`, whether requests are
+/// counted (a benchmark measures what that costs).
 ///
 /// Raises ValueError that names what is wrong with an argument, and OSError when the access log cannot
 /// be opened or the system gives no threads.
@@ -40,7 +41,13 @@ pub(crate) struct Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, workers, source_address, node, access_log, access_log_format, limits))]
+    #[pyo3(
+        signature = (*, workers, source_address, node, access_log, access_log_format, limits, metrics=true)
+    )]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are keyword arguments of Python"
+    )]
     fn new(
         py: Python<'_>,
         workers: usize,
@@ -49,6 +56,7 @@ impl Engine {
         access_log: Option<String>,
         access_log_format: String,
         limits: HashMap<String, u64>,
+        metrics: bool,
     ) -> PyResult<Self> {
         let config = EngineConfig {
             workers,
@@ -61,6 +69,7 @@ impl Engine {
             limits: checked_limits(&limits)?,
             protocols: protocols(),
             filters: filters(),
+            without_request_metrics: !metrics,
             ..EngineConfig::default()
         };
         let engine = detached(py, || meltemi_proxy::Engine::start(config))?.map_err(|error| {

@@ -36,11 +36,13 @@ impl Worker {
         };
         if !request.copy {
             let cluster = request.cluster;
-            let peer = match (view.direction(), caller) {
-                (meltemi_resources::Direction::Inbound, Some((_, peer))) => peer,
-                (direction, _) => self.other_side(direction, downstream, endpoint),
-            };
-            self.count(id, &view, cluster, peer, outcome);
+            if !self.shared.config.without_request_metrics {
+                let peer = match (view.direction(), caller) {
+                    (meltemi_resources::Direction::Inbound, Some((_, peer))) => peer,
+                    (direction, _) => self.other_side(direction, downstream, endpoint),
+                };
+                self.count(id, &view, cluster, peer, outcome);
+            }
             if self.shared.access_log.is_some() {
                 self.log(id, &view, outcome, caller.map(|(remote, _)| remote));
             }
