@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import socket
 import time
 from collections.abc import Iterable, Sequence
@@ -44,6 +45,42 @@ def cpu_s(pid: int) -> float:
     except (OSError, IndexError):  # the process or a thread ended meanwhile
         pass
     return nanoseconds / 1e9
+
+
+def resident_kib(pid: int) -> int:
+    """Resident memory of a process; 0 when it is gone."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def ended_cpu_s() -> float:
+    """CPU seconds of all processes that this one started and that ended, theirs included."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+class Share:
+    """Measures how much of the machine others took than this process and what it starts.
+
+    For stretches of seconds in which everything that is started also ends.
+    """
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._busy = busy_s(cores())
+        self._own = cpu_s(os.getpid()) + ended_cpu_s()
+
+    def foreign(self) -> float:
+        """Of the stretch until now."""
+        busy = busy_s(cores()) - self._busy
+        own = cpu_s(os.getpid()) + ended_cpu_s() - self._own
+        elapsed = (time.monotonic() - self._begun) * len(cores())
+        return max(0.0, (busy - own) / elapsed)
 
 
 class Window:

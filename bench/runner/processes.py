@@ -45,36 +45,39 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for _, process in self._running.values():
-            process.terminate()
-        for _, process in self._running.values():
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _end([process for _, process in self._running.values()])
         self._running.clear()
 
-    def start(self, name: str, command: Sequence[str | Path], core: int, port: int) -> int:
-        """Starts a process on a core and waits until it listens on `port`; returns its pid.
-
-        Raises StartError with its last words when it does not.
-        """
+    def start(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        of_cores: Sequence[int],
+        listen: tuple[str, int],
+        namespace: str = "",
+    ) -> int:
+        """Starts a process on cores, in a network namespace if one is named, and waits until it
+        listens; returns its pid. Raises StartError with its last words when it does not."""
         log = self.directory / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                pinned(core, command),
+                within(namespace, pinned(of_cores, command)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
         self._running[process.pid] = (name, process)
         deadline = time.monotonic() + 30
-        while not _listens(port):
+        while not listens(*listen):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise StartError(f"{name} did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.01)
         return process.pid
+
+    def stop(self, pid: int) -> None:
+        """Ends one of them."""
+        _, process = self._running.pop(pid)
+        _end([process])
 
     def pids(self) -> list[int]:
         """Of what runs."""
@@ -88,12 +91,29 @@ class Processes:
                 raise StartError(f"{name} ended with {process.returncode}:\n{log}")
 
 
-def pinned(core: int, command: Sequence[str | Path]) -> list[str]:
-    """The command on one core. A prefix, not a hook after fork: threads of the runner are safe."""
-    return ["taskset", "-c", str(core), *map(str, command)]
+def pinned(of_cores: Sequence[int], command: Sequence[str | Path]) -> list[str]:
+    """The command on these cores: a prefix, for a hook after fork is no friend of threads."""
+    return ["taskset", "-c", ",".join(map(str, of_cores)), *map(str, command)]
 
 
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+def within(namespace: str, command: Sequence[str]) -> list[str]:
+    """The command in a network namespace; as it is where none is named."""
+    return ["ip", "netns", "exec", namespace, *command] if namespace else list(command)
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether a connection to this address is taken now."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), 0.5):
         return True
     return False
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -9,22 +9,36 @@ from meltemi.xds import messages
 
 FILTER = "envoy.filters.network.meta_protocol_proxy"
 ROUTER = "aeraki.meta_protocol.filters.router"
+LIMIT = "aeraki.meta_protocol.filters.local_ratelimit"
+LIMIT_TYPE = (
+    "type.googleapis.com/aeraki.meta_protocol_proxy.filters.local_ratelimit.v1alpha.LocalRateLimit"
+)
+ENOUGH = 1_000_000_000
+"""Tokens: more than any load takes in a second."""
 ROUTES = "bench.default.svc.cluster.local_9090"
 """The name of the route table."""
 
 
-def listener(port: int, *, address: str = "127.0.0.1", routes: str = ROUTES) -> tuple[str, bytes]:
-    """An outbound Thrift listener whose routes arrive as the table `routes`."""
+def listener(
+    port: int,
+    *,
+    address: str = "127.0.0.1",
+    routes: str = ROUTES,
+    protocol: str = "thrift",
+    filters: Sequence[Mapping[str, Any]] = (),
+) -> tuple[str, bytes]:
+    """An outbound listener of a protocol whose routes arrive as the table `routes`; `filters` stand
+    before the router."""
     name = f"{address}_{port}"
     source = {"ads": {}, "resource_api_version": "V3"}
     proxy = messages.typed_struct(
         messages.META_PROTOCOL_PROXY,
         {
             "stat_prefix": f"outbound|{port}||bench",
-            "application_protocol": "thrift",
+            "application_protocol": protocol,
             "rds": {"config_source": source, "route_config_name": routes},
-            "codec": {"name": "aeraki.meta_protocol.codec.thrift"},
-            "meta_protocol_filters": [{"name": ROUTER}],
+            "codec": {"name": f"aeraki.meta_protocol.codec.{protocol}"},
+            "meta_protocol_filters": [*filters, {"name": ROUTER}],
         },
     )
     made = messages.message("envoy.config.listener.v3.Listener")(
@@ -34,6 +48,18 @@ def listener(port: int, *, address: str = "127.0.0.1", routes: str = ROUTES) -> 
         filter_chains=[{"filters": [{"name": FILTER, "typed_config": messages.pack(proxy)}]}],
     )
     return name, messages.serialize(made)
+
+
+def local_limit(method: str = "sayHello") -> dict[str, Any]:
+    """The filter of a local rate limit with a condition that calls of `method` meet, and a bucket
+    that never runs empty."""
+    bucket = {"max_tokens": ENOUGH, "tokens_per_fill": ENOUGH, "fill_interval": "1s"}
+    condition = {
+        "match": {"metadata": [{"name": "method", "exact_match": method}]},
+        "token_bucket": bucket,
+    }
+    config = {"@type": LIMIT_TYPE, "stat_prefix": "bench", "conditions": [condition]}
+    return {"name": LIMIT, "config": config}
 
 
 def table(routes: Iterable[Mapping[str, Any]], *, name: str = ROUTES) -> tuple[str, bytes]:

@@ -1,56 +1,38 @@
-"""Takes samples: every target of a point in turn, round after round, spoiled ones again."""
+"""Takes samples: every target of a group in turn, round after round, spoiled ones again."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from runner import targets
-from runner.machine import FOREIGN_LIMIT, Window, cores, wait_until_quiet
+from runner import rows, targets
+from runner.budget import Budget
+from runner.machine import FOREIGN_LIMIT, Window, cores, ended_cpu_s, wait_until_quiet
+from runner.namespaces import Unavailable, veth
 from runner.processes import Processes, StartError, binary, pinned
-from runner.table import DIRECT, Layout, Metric, Point, Target
+from runner.rows import DIRECT, Layout, Metric, Point, Row, Target
 
-MEASURED_S = 1.0
-WARM_UP_S = 0.3
+ROUNDS_AT_LEAST = 3
+"""Fewer rounds are taken for no lack of time."""
 TRIES = 3
 """Samples of one target in one round, until one is not spoiled."""
 WAIT_S = 10.0
 """Longest wait for a quiet machine before a sample."""
 
-
-class Patience:
-    """Seconds that a run may spend on waiting for a quiet machine and on taking samples again."""
-
-    def __init__(self, seconds: float) -> None:
-        self._left = seconds
-
-    @property
-    def left_s(self) -> float:
-        return max(0.0, self._left)
-
-    @contextlib.contextmanager
-    def spent(self) -> Iterator[None]:
-        """Takes the time of the block off."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self._left -= time.monotonic() - began
+Case = tuple[Point, Target]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One run of the load generator."""
 
-    values: dict[str, float]
-    """By metric."""
+    values: dict[Metric, float]
     foreign: float
     """Share of the used cores that other processes took."""
     wrong: str
@@ -68,67 +50,188 @@ class Sample:
 class Samples:
     """All samples of a run: by point, target, and round."""
 
-    taken: dict[tuple[Point, Target], list[Sample]] = field(default_factory=dict)
+    taken: dict[Case, list[Sample]] = field(default_factory=dict)
+    failed: dict[Point, str] = field(default_factory=dict)
+    """What could not be measured, and why."""
+    left_out: dict[Point, str] = field(default_factory=dict)
+    """What this machine cannot do, and why."""
 
     def of(self, point: Point, target: Target) -> list[Sample]:
         """In the order of the rounds."""
         return self.taken.get((point, target), [])
 
 
-Plan = dict[Point, list[Target]]
-"""What to measure: targets by point."""
+Group = list[Case]
+"""What is sampled in one round, one after the other: rows compare within a group."""
+
+
+def plan(of_rows: Iterable[Row]) -> list[Group]:
+    """Each case once, with all that any row compares it with; a direct connection wherever
+    something else than our own settings is compared."""
+    groups: list[Group] = []
+    for row in of_rows:
+        cases = row.cases()
+        if not all(target.ours for _, target in cases):
+            cases += [(point, DIRECT) for point in dict.fromkeys(point for point, _ in cases)]
+        for pair in row.pairs():
+            own = [case for case in cases if case[0] in pair]
+            joined = [group for group in groups if any(case[0] in pair for case in group)]
+            groups = [group for group in groups if group not in joined]
+            groups.append(list(dict.fromkeys([case for group in joined for case in group] + own)))
+    return groups
+
+
+def rounds_of(group: Group, rounds: int) -> int:
+    """Of so many rounds, those that a group gets: samples of thousands of connections are long."""
+    return min(rounds, ROUNDS_AT_LEAST) if any(point.heavy for point, _ in group) else rounds
+
+
+class Shots(Protocol):
+    """A load that can be put on a target again and again."""
+
+    @property
+    def ground(self) -> Ground: ...
+
+    def take(self) -> Sample: ...
 
 
 @dataclass(slots=True)
 class Run:
     """Takes the samples of a plan."""
 
-    plan: Plan
+    groups: list[Group]
     rounds: int
     logs: Path
-    patience: Patience
+    budget: Budget
+    noisy: bool
+    """Takes samples as they come, whatever else the machine does."""
     say: Callable[[str], None]
     """Gets a line for each sample."""
     samples: Samples = field(default_factory=Samples)
 
     def go(self) -> Samples:
-        """Starts what the plan needs and samples it. Raises StartError."""
-        for layout in sorted({point.layout for point in self.plan}):
-            with Processes(self.logs) as processes:
-                self._layout(processes, layout)
+        """Starts what the plan needs and samples it, layout by layout."""
+        for layout in dict.fromkeys(group[0][0].layout for group in self.groups):
+            groups = [group for group in self.groups if group[0][0].layout == layout]
+            try:
+                with _ground(layout) as ground:
+                    for group in groups:
+                        self._attempt(group, ground)
+            except Unavailable as reason:
+                self._lose(groups, self.samples.left_out, f"left out: {reason}")
+            except StartError as error:
+                self._lose(groups, self.samples.failed, str(error))
         return self.samples
 
-    def _layout(self, processes: Processes, layout: Layout) -> None:
-        plan = {point: self.plan[point] for point in self.plan if point.layout == layout}
-        load_core, proxy_core = _cores(layout)
-        backends, backend_pid = targets.start_backends(processes, load_core)
-        place = targets.Place(processes, proxy_core, backends)
-        running = {DIRECT: targets.Running(backends[0], backend_pid)}
-        for target in _in_order(plan.values()):
-            if target not in running:
-                running[target] = targets.start(place, target)
-        used = sorted({load_core, proxy_core})
-        for point, wanted in plan.items():
-            for number in range(self.rounds):
-                for target in wanted:
-                    processes.check()
-                    shot = Shot(point, running[target], load_core, used, processes.pids())
-                    sample = self._sample(shot)
-                    self.samples.taken.setdefault((point, target), []).append(sample)
-                    self.say(f"{point}: {target}, round {number + 1}: {_shown(sample)}")
+    def _attempt(self, group: Group, ground: Ground) -> None:
+        """One group's processes at a time: what is not loaded should not be there either."""
+        try:
+            with Processes(self.logs) as processes:
+                self._group(group, ground, processes)
+        except StartError as error:
+            self._lose([group], self.samples.failed, str(error))
 
-    def _sample(self, shot: Shot) -> Sample:
-        """The first sample that is not spoiled; after TRIES, the least spoiled one."""
-        with self.patience.spent():
-            wait_until_quiet(shot.used, min(WAIT_S, self.patience.left_s))
+    def _lose(self, groups: list[Group], among: dict[Point, str], why: str) -> None:
+        for group in groups:
+            self.budget.skipped(len(group) * rounds_of(group, self.rounds))
+            among.update((point, why) for point, _ in group)
+        self.say(f"{groups[0][0][0]}: {why}")
+
+    def _group(self, group: Group, ground: Ground, processes: Processes) -> None:
+        running = _start(group, ground, processes)
+        rounds = rounds_of(group, self.rounds)
+        for number in range(rounds):
+            if number >= ROUNDS_AT_LEAST and self.budget.spare_s < 0:
+                self.budget.skipped(len(group) * (rounds - number))
+                return
+            for point, target in group:
+                processes.check()
+                began = time.monotonic()
+                target_running = running[point.protocol, target]
+                shot = Shot(point, target_running, ground, processes.pids())
+                sample, repeating_s = self.sample(shot)
+                self.budget.sampled(time.monotonic() - began - repeating_s)
+                self.samples.taken.setdefault((point, target), []).append(sample)
+                of = f"round {number + 1} of {rounds}"
+                line = f"{point}: {target}, {of}: {_shown(sample)}"
+                self.say(f"[{self.budget.left()}] {line}")
+
+    def sample(self, shot: Shots) -> tuple[Sample, float]:
+        """The first sample that is not spoiled; after TRIES, the least spoiled one. And the seconds
+        that went on waiting and on taking it again."""
+        if self.noisy:
+            return shot.take(), 0.0
+        used = shot.ground.used()
+        began = time.monotonic()
+        wait_until_quiet(used, min(WAIT_S, max(0.0, self.budget.spare_s)))
+        waited = time.monotonic() - began
         best = shot.take()
-        with self.patience.spent():
-            for _ in range(TRIES - 1):
-                if not best.spoiled or not self.patience.left_s:
-                    break
-                wait_until_quiet(shot.used, min(WAIT_S, self.patience.left_s))
-                best = min(best, shot.take(), key=lambda sample: sample.foreign)
-        return best
+        began = time.monotonic()
+        for _ in range(TRIES - 1):
+            if not best.spoiled or self.budget.spare_s <= 0:
+                break
+            wait_until_quiet(used, min(WAIT_S, self.budget.spare_s))
+            best = min(best, shot.take(), key=lambda sample: sample.foreign)
+        return best, waited + time.monotonic() - began
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where the processes of a layout run."""
+
+    load_cores: Sequence[int]
+    """Of load and backends."""
+    proxy_cores: Sequence[int]
+    here: str = "127.0.0.1"
+    """Where backends listen."""
+    there: str = "127.0.0.1"
+    """Where proxies listen."""
+    namespace: str = ""
+    """Of the proxies."""
+
+    def used(self) -> list[int]:
+        return sorted({*self.load_cores, *self.proxy_cores})
+
+
+@contextlib.contextmanager
+def _ground(layout: Layout) -> Iterator[Ground]:
+    """Raises StartError where the machine is too small, Unavailable where it lacks something."""
+    own = cores()
+    if layout != "one core" and layout != "two namespaces" and len(own) < 2:
+        raise StartError("this part of the benchmark needs two cores")
+    match layout:
+        case "one core":
+            yield Ground(own[:1], own[:1])
+        case "two cores":
+            yield Ground(own[:1], own[1:2])
+        case "all cores":
+            yield Ground(own[:-2], own[-2:]) if len(own) >= 4 else Ground(own, own)
+        case "two namespaces":
+            with veth() as pair:
+                yield Ground(own[:1], own[:1], pair.here, pair.there, pair.namespace)
+
+
+def _start(
+    group: Group, ground: Ground, processes: Processes
+) -> dict[tuple[rows.Protocol, Target], targets.Running]:
+    """Everything that the group loads, before backends of its own."""
+    running: dict[tuple[rows.Protocol, Target], targets.Running] = {}
+    for protocol in dict.fromkeys(point.protocol for point, _ in group):
+        backends = targets.start_backends(processes, ground.load_cores, protocol, ground.here)
+        ends = ((ground.here, backends.port), (ground.here, backends.port + 1))
+        spot = (ground.there, ground.namespace)
+        place = targets.Place(processes, ground.proxy_cores, protocol, ends, *spot)
+        for point, target in group:
+            key = (protocol, target)
+            if point.protocol != protocol or key in running:
+                continue
+            if target != DIRECT:
+                running[key] = targets.start(place, target)
+            elif ground.namespace:  # across the veth pair too, once
+                running[key] = targets.start_backends(processes, ground.load_cores, protocol, *spot)
+            else:
+                running[key] = backends
+    return running
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,61 +240,41 @@ class Shot:
 
     point: Point
     target: targets.Running
-    core: int
-    """Of the load generator."""
-    used: Sequence[int]
-    """Cores that must be ours meanwhile."""
+    ground: Ground
     pids: Sequence[int]
 
     def take(self) -> Sample:
-        command = pinned(self.core, load_command(self.point, self.target))
-        ended = _ended_cpu_s()
-        window = Window(self.used, self.pids)
+        command = pinned(self.ground.load_cores, load_command(self.point, self.target))
+        ended = ended_cpu_s()
+        window = Window(self.ground.used(), self.pids)
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        foreign = window.foreign_share(_ended_cpu_s() - ended)
+        foreign = window.foreign_share(ended_cpu_s() - ended)
         if done.returncode not in (0, 3):
             raise StartError(f"{command[3]} failed: {done.stderr.strip()}")
         return _read(json.loads(done.stdout), foreign)
 
 
-def _cores(layout: Layout) -> tuple[int, int]:
-    """Of load and backends, and of the proxy."""
-    own = cores()
-    if layout == "one core":
-        return own[0], own[0]
-    if len(own) < 2:
-        raise StartError("this part of the benchmark needs two cores")
-    return own[0], own[1]
-
-
-def _in_order(lists: Iterable[Sequence[Target]]) -> list[Target]:
-    return list(dict.fromkeys(target for targets_of_point in lists for target in targets_of_point))
-
-
 def load_command(point: Point, target: targets.Running) -> list[str | Path]:
     """The load generator for a point."""
     return [
-        *(binary("meltemi-load"), f"127.0.0.1:{target.port}", "--format", point.format),
+        *(binary("meltemi-load"), f"{target.host}:{target.port}"),
+        *("--protocol", point.protocol, "--format", point.format),
         *("-c", str(point.connections), "-d", str(point.in_flight), "-s", str(point.payload_bytes)),
-        *("-t", str(MEASURED_S), "-w", str(WARM_UP_S), "-x", str(target.pid)),
+        *("-t", str(point.measured_s), "-w", str(point.warm_up_s), "-x", str(target.pid)),
     ]
 
 
 def _read(result: dict[str, Any], foreign: float) -> Sample:
     process = result["processes"][0]
-    values = {
+    values: dict[Metric, float] = {
         "rps": result["rps"],
         "p50_us": result["p50_us"],
         "p99_us": result["p99_us"],
         "cpu_us": process["cpu_us_per_request"],
         "resident_kib": process["resident_kib"],
+        "errors": sum(result["errors"].values()),
     }
     return Sample(values, foreign, result["first_error"] or "")
-
-
-def _ended_cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _shown(sample: Sample) -> str:

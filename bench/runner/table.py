@@ -1,118 +1,54 @@
-"""What is measured: points of load, targets under it, and the goals that compare them.
+"""What is measured: every goal is a row.
 
-Another goal is another `Row`; another way to run a proxy is another entry in `targets.KINDS`.
+Another goal is another row; another way to run a proxy is another entry in `targets.KINDS`, another
+kind of number another entry in `measurements.MEASUREMENTS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-Layout = Literal["one core", "two cores"]
-"""One core: load, backend and proxy share it: what counts is the cost of all. Two cores: the proxy
-has one of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A load that every target of a row gets."""
-
-    layout: Layout
-    connections: int
-    in_flight: int = 1
-    payload_bytes: int = 32
-    format: str = "framed-binary"
-
-    def __str__(self) -> str:
-        load = f"{self.connections} x {self.in_flight}, {self.payload_bytes} B"
-        shown = "" if self.format == "framed-binary" else f", {self.format}"
-        return f"{self.layout}, {load}{shown}"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Something that requests go through, or `direct`."""
-
-    kind: str
-    """A name in `targets.KINDS`."""
-    routes: int = 0
-    """Routes before the one that matches."""
-
-    def __str__(self) -> str:
-        return f"{self.kind} with {self.routes} routes" if self.routes else self.kind
-
-
-DIRECT: Final = Target("direct")
-POOL: Final = Target("meltemi pool")
-MULTIPLEXED: Final = Target("meltemi multiplexed")
-ENVOY_THRIFT: Final = (Target("envoy thrift"), Target("envoy thrift passthrough"))
-"""Both configurations of thrift_proxy; the better one at a point counts."""
-
-Metric = Literal["rps", "cpu_us", "p50_us", "p99_us", "resident_kib"]
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What a ratio of ours to the peer's has to be."""
-
-    relation: Literal["at least", "at most"]
-    bound: float
-
-    def met(self, ratio: float) -> bool:
-        return ratio >= self.bound if self.relation == "at least" else ratio <= self.bound
-
-    def __str__(self) -> str:
-        return f"{'>=' if self.relation == 'at least' else '<='} {self.bound:g}"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One goal: a ratio of ours to the better of the peers; over several points, their geometric
-    mean."""
-
-    id: str
-    what: str
-    points: tuple[Point, ...]
-    ours: Target
-    peers: tuple[Target, ...]
-    metric: Metric
-    goal: Goal
-    minus: Target | None = None
-    """What both sides have in common and is taken off first: `direct`, for an added latency."""
-    quick: bool = False
-    """Part of the short run."""
-
-    @property
-    def needs_limit(self) -> bool:
-        """Whether it compares with `targets.LIMIT`, which is not part of the project."""
-        return any(target.kind.startswith("limit") for target in self.targets())
-
-    def targets(self) -> tuple[Target, ...]:
-        own = (self.ours, *self.peers)
-        return (*own, self.minus) if self.minus and self.minus not in own else own
-
-    def better(self) -> Callable[[list[float]], float]:
-        """Picks the better of the peers' values."""
-        return max if self.goal.relation == "at least" else min
-
-
-ONE_CORE_64: Final = Point("one core", connections=64)
-SPREAD: Final = tuple(
-    Point("two cores", connections, payload_bytes=payload)
-    for connections in (16, 64, 256)
-    for payload in (32, 1024)
+from runner.points import (
+    DEEP,
+    DUBBO,
+    ENVOY_BOUND,
+    ENVOY_DUBBO,
+    ENVOY_TCP,
+    ENVOY_THRIFT,
+    FRAMED,
+    MANY_ROUTES,
+    MULTIPLEXED,
+    ONE_CORE_64,
+    ONE_CORE_256,
+    POOL,
+    ROUTES_POINT,
+    SETTINGS_POINT,
+    SPREAD,
+    STORM,
+    UNFRAMED,
+    VETH_64,
+    WORKERS_POINT,
 )
+from runner.rows import DIRECT, AnyRow, Goal, MeasuredRow, Point, Row, Target
 
-ROWS: Final = (
+
+def at_least(bound: float) -> Goal:
+    return Goal("at least", bound)
+
+
+def at_most(bound: float, unit: str = "") -> Goal:
+    return Goal("at most", bound, unit)
+
+
+_THRIFT: Final[tuple[AnyRow, ...]] = (
     Row(
         "S1",
-        "shape: requests/s of our pool against thrift_proxy's, one core, 64 x 1, 32 B",
+        "shape: requests/s of our pool against thrift_proxy, one core, 64 x 1, 32 B",
         (ONE_CORE_64,),
         POOL,
         ENVOY_THRIFT,
         "rps",
-        Goal("at least", 1.0),
+        at_least(1.0),
         quick=True,
     ),
     Row(
@@ -122,93 +58,441 @@ ROWS: Final = (
         POOL,
         ENVOY_THRIFT,
         "rps",
-        Goal("at least", 1.8),
-        quick=True,
-    ),
-    Row(
-        "G2",
-        "the same, multiplexed: requests/s against thrift_proxy",
-        (ONE_CORE_64,),
-        MULTIPLEXED,
-        ENVOY_THRIFT,
-        "rps",
-        Goal("at least", 3.3),
-        quick=True,
-    ),
-    Row(
-        "G2 direct",
-        "the same, multiplexed: requests/s against a direct connection",
-        (ONE_CORE_64,),
-        MULTIPLEXED,
-        (DIRECT,),
-        "rps",
-        Goal("at least", 0.85),
+        at_least(1.8),
         quick=True,
     ),
     Row(
         "G1 limit",
-        "as G1, against a proxy without features",
+        "G1 against a proxy without features",
         (ONE_CORE_64,),
         POOL,
         (Target("limit pool"),),
         "rps",
-        Goal("at least", 0.9),
+        at_least(0.9),
+        quick=True,
+    ),
+    Row(
+        "G2",
+        "G1, multiplexed: requests/s against thrift_proxy",
+        (ONE_CORE_64,),
+        MULTIPLEXED,
+        ENVOY_THRIFT,
+        "rps",
+        at_least(3.3),
+        quick=True,
+    ),
+    Row(
+        "G2 direct",
+        "G2 against a direct connection",
+        (ONE_CORE_64,),
+        MULTIPLEXED,
+        (DIRECT,),
+        "rps",
+        at_least(0.85),
         quick=True,
     ),
     Row(
         "G2 limit",
-        "as G2, against a proxy without features",
+        "G2 against a proxy without features",
         (ONE_CORE_64,),
         MULTIPLEXED,
         (Target("limit multiplexed"),),
         "rps",
-        Goal("at least", 0.9),
+        at_least(0.9),
         quick=True,
     ),
     Row(
         "G3 pool",
-        "two cores, 16/64/256 x 1, 32 B and 1 KiB, pool: proxy CPU a request against thrift_proxy",
+        "two cores, 16/64/256 x 1, 32 B and 1 KiB, pool: CPU a request against thrift_proxy",
         SPREAD,
         POOL,
         ENVOY_THRIFT,
         "cpu_us",
-        Goal("at most", 0.37),
+        at_most(0.37),
     ),
     Row(
         "G3 multiplexed",
-        "the same, multiplexed",
+        "G3, multiplexed",
         SPREAD,
         MULTIPLEXED,
         ENVOY_THRIFT,
         "cpu_us",
-        Goal("at most", 0.26),
+        at_most(0.26),
+    ),
+    Row(
+        "G4 pool",
+        "G3 against Envoy's plain tcp_proxy",
+        SPREAD,
+        POOL,
+        ENVOY_TCP,
+        "cpu_us",
+        at_most(0.75),
+    ),
+    Row(
+        "G4 multiplexed",
+        "G4, multiplexed",
+        SPREAD,
+        MULTIPLEXED,
+        ENVOY_TCP,
+        "cpu_us",
+        at_most(0.5),
     ),
     Row(
         "G5 cpu",
-        "two cores, 16 x 16, 32 B, multiplexed: proxy CPU a request against thrift_proxy",
-        (Point("two cores", 16, 16),),
+        "two cores, 16 x 16, 32 B, multiplexed: CPU a request against thrift_proxy",
+        (DEEP,),
         MULTIPLEXED,
         ENVOY_THRIFT,
         "cpu_us",
-        Goal("at most", 0.06),
+        at_most(0.06),
     ),
     Row(
         "G5 rps",
-        "the same: requests/s",
-        (Point("two cores", 16, 16),),
+        "G5: requests/s",
+        (DEEP,),
         MULTIPLEXED,
         ENVOY_THRIFT,
         "rps",
-        Goal("at least", 16),
+        at_least(16),
+    ),
+)
+
+_DUBBO_ROWS: Final[tuple[AnyRow, ...]] = (
+    Row(
+        "G6",
+        "Dubbo, two cores, 16 x 16: CPU a request against dubbo_proxy",
+        (Point("two cores", 16, 16, protocol="dubbo"),),
+        DUBBO,
+        ENVOY_DUBBO,
+        "cpu_us",
+        at_most(0.08),
+    ),
+    Row(
+        "G6 bound",
+        "G6 against generic_proxy with bind_upstream_connection",
+        (Point("two cores", 16, 16, protocol="dubbo"),),
+        DUBBO,
+        ENVOY_BOUND,
+        "cpu_us",
+        at_most(0.25),
+    ),
+    Row(
+        "G7",
+        "Dubbo, two cores, 64 x 1: CPU a request against dubbo_proxy",
+        (Point("two cores", 64, protocol="dubbo"),),
+        DUBBO,
+        ENVOY_DUBBO,
+        "cpu_us",
+        at_most(0.4),
+    ),
+)
+
+_COST: Final[tuple[AnyRow, ...]] = (
+    Row(
+        "G9",
+        "one core, 16 x 1, 64 KiB, pool: CPU a request against thrift_proxy",
+        (Point("one core", 16, payload_bytes=65536),),
+        POOL,
+        ENVOY_THRIFT,
+        "cpu_us",
+        at_most(0.6),
     ),
     Row(
         "G10",
-        "one core, 1 x 1: median latency added to a direct connection's, against thrift_proxy's",
+        "one core, 1 x 1: median latency added to a direct connection's, against thrift_proxy",
         (Point("one core", 1),),
         POOL,
         ENVOY_THRIFT,
         "p50_us",
-        Goal("at most", 0.65),
+        at_most(0.65),
         minus=DIRECT,
     ),
+    Row(
+        "G11 pool",
+        "one core, p99 at 64 x 1 and 256 x 1, pool, against thrift_proxy",
+        (ONE_CORE_64, ONE_CORE_256),
+        POOL,
+        ENVOY_THRIFT,
+        "p99_us",
+        at_most(0.6),
+    ),
+    Row(
+        "G11 multiplexed",
+        "G11, multiplexed",
+        (ONE_CORE_64, ONE_CORE_256),
+        MULTIPLEXED,
+        ENVOY_THRIFT,
+        "p99_us",
+        at_most(0.4),
+    ),
+    Row(
+        "G12",
+        "CPU a request when the last of 10,000 routes matches, against one route",
+        (ROUTES_POINT,),
+        Target("meltemi pool", routes=MANY_ROUTES - 1),
+        (POOL,),
+        "cpu_us",
+        at_most(1.05),
+    ),
+    Row(
+        "G12 envoy",
+        "G12 against Envoy's 10,000 routes",
+        (ROUTES_POINT,),
+        Target("meltemi pool", routes=MANY_ROUTES - 1),
+        (
+            Target("envoy thrift", routes=MANY_ROUTES - 1),
+            Target("envoy thrift passthrough", routes=MANY_ROUTES - 1),
+        ),
+        "cpu_us",
+        at_most(0.1),
+    ),
+    MeasuredRow(
+        "G13",
+        "10,000 routes swapped until effective, against Envoy's",
+        "swap of routes",
+        "swap",
+        "ms",
+        at_most(0.33),
+    ),
+    MeasuredRow(
+        "G13 edit",
+        "one of 10,000 routes edited until effective, against Envoy's swap",
+        "swap of routes",
+        "edit",
+        "ms",
+        at_most(0.05),
+    ),
+    MeasuredRow(
+        "G13 p999",
+        "p999 of requests during swaps of 10,000 routes against without",
+        "swap of routes",
+        "p999",
+        "us",
+        at_most(1.5),
+    ),
+    MeasuredRow(
+        "G14",
+        "memory of the engine, empty, against Envoy's",
+        "memory",
+        "empty",
+        "MB",
+        at_most(12, "MB"),
+    ),
+    MeasuredRow(
+        "G14 idle",
+        "memory of an idle connection, against Envoy's",
+        "memory",
+        "idle connection",
+        "KB",
+        at_most(1, "KB"),
+    ),
+    MeasuredRow(
+        "G14 used",
+        "memory of a used idle connection, against Envoy's",
+        "memory",
+        "used connection",
+        "KB",
+        at_most(2, "KB"),
+    ),
+    MeasuredRow(
+        "G14 sidecar",
+        "memory of the whole idle sidecar process against Envoy's",
+        "memory",
+        "sidecar",
+        "MB",
+        at_most(1.0),
+    ),
+)
+
+_CONNECTIONS: Final[tuple[AnyRow, ...]] = (
+    Row(
+        "G15 pool",
+        "two cores, 5,000 active connections, pool: requests/s against thrift_proxy",
+        (STORM,),
+        POOL,
+        ENVOY_THRIFT,
+        "rps",
+        at_least(2.5),
+    ),
+    Row(
+        "G15 multiplexed",
+        "G15, multiplexed",
+        (STORM,),
+        MULTIPLEXED,
+        ENVOY_THRIFT,
+        "rps",
+        at_least(5),
+    ),
+    Row(
+        "G15 memory pool",
+        "G15: memory of the whole process, pool",
+        (STORM,),
+        POOL,
+        ENVOY_THRIFT,
+        "resident_kib",
+        at_most(0.3),
+    ),
+    Row(
+        "G15 memory multiplexed",
+        "G15: memory of the whole process, multiplexed",
+        (STORM,),
+        MULTIPLEXED,
+        ENVOY_THRIFT,
+        "resident_kib",
+        at_most(0.3),
+    ),
+    Row(
+        "G15 errors pool",
+        "G15: errors, pool",
+        (STORM,),
+        POOL,
+        ENVOY_THRIFT,
+        "errors",
+        at_most(0, "errors"),
+    ),
+    Row(
+        "G15 errors multiplexed",
+        "G15: errors, multiplexed",
+        (STORM,),
+        MULTIPLEXED,
+        ENVOY_THRIFT,
+        "errors",
+        at_most(0, "errors"),
+    ),
+)
+
+_SETTINGS: Final[tuple[AnyRow, ...]] = (
+    Row(
+        "G19 limit",
+        "CPU a request with a local limit that matches, against without",
+        (SETTINGS_POINT,),
+        Target("meltemi pool", setting="local limit"),
+        (POOL,),
+        "cpu_us",
+        at_most(1.03),
+    ),
+    Row(
+        "G19 metrics",
+        "CPU a request with all metrics, against without",
+        (SETTINGS_POINT,),
+        POOL,
+        (Target("meltemi pool", setting="no metrics"),),
+        "cpu_us",
+        at_most(1.03),
+    ),
+    Row(
+        "G19 log",
+        "CPU a request with the access log to a file, against without",
+        (SETTINGS_POINT,),
+        Target("meltemi pool", setting="access log"),
+        (POOL,),
+        "cpu_us",
+        at_most(1.15),
+    ),
+    Row(
+        "G29",
+        "two workers: requests/s against one worker",
+        (WORKERS_POINT,),
+        Target("meltemi pool", workers=2),
+        (POOL,),
+        "rps",
+        None,
+    ),
+    MeasuredRow(
+        "G29 spread",
+        "connections of the fuller of two workers against the emptier's",
+        "spread over workers",
+        "connections",
+        "",
+        at_most(1.1),
+    ),
+    Row(
+        "G30",
+        "unframed Thrift against framed, two cores, 64 x 1, 32 B and 1 KiB: CPU a request",
+        UNFRAMED,
+        POOL,
+        (POOL,),
+        "cpu_us",
+        at_most(1.3),
+        peer_points=FRAMED,
+    ),
+    Row(
+        "G31",
+        "G1 between two network namespaces",
+        (VETH_64,),
+        POOL,
+        ENVOY_THRIFT,
+        "rps",
+        None,
+    ),
+    Row(
+        "G31 multiplexed",
+        "G2 between two network namespaces",
+        (VETH_64,),
+        MULTIPLEXED,
+        ENVOY_THRIFT,
+        "rps",
+        None,
+    ),
+    Row(
+        "G31 direct",
+        "G2 direct between two network namespaces",
+        (VETH_64,),
+        MULTIPLEXED,
+        (DIRECT,),
+        "rps",
+        None,
+    ),
+)
+
+_CONTROL_PLANE: Final[tuple[AnyRow, ...]] = (
+    MeasuredRow(
+        "G21",
+        "10,000 documents made into a mesh, against PyYAML's C loader alone",
+        "documents",
+        "load",
+        "s",
+        at_most(4),
+    ),
+    MeasuredRow(
+        "G21 edit",
+        "one of them edited until effective in the engine, against that full load",
+        "documents",
+        "edit",
+        "s",
+        at_most(0.02),
+    ),
+    MeasuredRow(
+        "G22",
+        "1,000 services, 200 nodes: a route edited until the last acknowledged, against bare gRPC",
+        "pushes",
+        "push",
+        "s",
+        at_most(2),
+    ),
+    MeasuredRow(
+        "G22 cpu",
+        "the control plane's CPU for that edit at 1,000 services against at 100",
+        "pushes",
+        "cpu",
+        "s",
+        at_most(1.2),
+    ),
+    MeasuredRow(
+        "G23",
+        "a sidecar from start to ready with 100 services, against importing grpc and protobuf",
+        "start of a sidecar",
+        "ready",
+        "s",
+        at_most(4),
+    ),
+)
+
+ROWS: Final[tuple[AnyRow, ...]] = (
+    *_THRIFT,
+    *_DUBBO_ROWS,
+    *_COST,
+    *_CONNECTIONS,
+    *_SETTINGS,
+    *_CONTROL_PLANE,
 )

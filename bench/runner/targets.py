@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from runner import envoy
 from runner.machine import free_ports
 from runner.processes import Processes, StartError, binary
-from runner.table import Target
+from runner.rows import Protocol, Target
 
 ENGINE: Final = Path(__file__).resolve().parent.parent / "engine.py"
 
@@ -21,6 +21,7 @@ ENGINE: Final = Path(__file__).resolve().parent.parent / "engine.py"
 class Running:
     """A target that listens."""
 
+    host: str
     port: int
     pid: int
     """The process whose CPU time is the target's: the backend's own for `direct`."""
@@ -31,73 +32,101 @@ class Place:
     """Where a target is started."""
 
     processes: Processes
-    core: int
+    cores: Sequence[int]
     """Of the proxies."""
-    backends: tuple[int, int]
-    """Ports."""
+    protocol: Protocol
+    backends: tuple[tuple[str, int], tuple[str, int]]
+    host: str = "127.0.0.1"
+    """Where it listens."""
+    namespace: str = ""
+    """The network namespace that it runs in; "": our own."""
 
 
-def start_backends(processes: Processes, core: int) -> tuple[tuple[int, int], int]:
-    """Starts the backend that answers on two ports; returns them and its pid."""
+def start_backends(
+    processes: Processes,
+    cores: Sequence[int],
+    protocol: Protocol,
+    host: str = "127.0.0.1",
+    namespace: str = "",
+    *,
+    plain: bool = False,
+) -> Running:
+    """Starts the backend that answers on two ports, of which the first is given; `plain`: with the
+    argument alone, not with its port behind it."""
     first = free_ports(2)
-    command = [str(binary("meltemi-echo")), f"127.0.0.1:{first}", "--ports", "2"]
-    pid = processes.start("backends", command, core, first)
-    return (first, first + 1), pid
+    words = [f"{host}:{first}", "--ports", "2", "--protocol", protocol]
+    words += ["--plain"] if plain else []
+    command = [str(binary("meltemi-echo")), *words]
+    name = f"backends-{protocol}-{namespace or 'here'}"
+    pid = processes.start(name, command, cores, (host, first), namespace)
+    return Running(host, first, pid)
 
 
 def start(place: Place, target: Target) -> Running:
     """Starts a target other than `direct`. Raises StartError."""
     port = free_ports(2)  # one for the admin interface of Envoy
-    name = str(target).replace(" ", "-")
+    name = str(target).replace(" ", "-").replace(",", "")
     command = KINDS[target.kind](place, target, port)
-    return Running(port, place.processes.start(name, command, place.core, port))
+    listen = (place.host, port)
+    pid = place.processes.start(f"{name}-{port}", command, place.cores, listen, place.namespace)
+    return Running(*listen, pid)
 
 
-def _meltemi(*options: str) -> Callable[[Place, Target, int], list[str]]:
-    def command(place: Place, target: Target, port: int) -> list[str]:
-        backends = ",".join(map(str, place.backends))
-        own = ["--port", str(port), "--backends", backends, "--routes", str(target.routes)]
-        return [sys.executable, str(ENGINE), *own, *options]
-
-    return command
+Command = Callable[[Place, Target, int], list[str]]
 
 
-def _envoy(
-    *, passthrough: bool = False, tcp: bool = False
-) -> Callable[[Place, Target, int], list[str]]:
+def engine_command(place: Place, target: Target, port: int, *options: str) -> list[str]:
+    """Our engine, as `bench/engine.py` runs it."""
+    backends = ",".join(f"{host}:{port}" for host, port in place.backends)
+    words = ["--listen", f"{place.host}:{port}", "--backends", backends]
+    words += ["--routes", str(target.routes), "--workers", str(target.workers)]
+    words += ["--protocol", place.protocol]
+    match target.setting:
+        case "local limit":
+            words.append("--local-limit")
+        case "no metrics":
+            words.append("--no-metrics")
+        case "access log":
+            words += ["--access-log", str(place.processes.directory / f"access-{port}.log")]
+        case "":
+            pass
+    return [sys.executable, str(ENGINE), *words, *options]
+
+
+def _meltemi(*options: str) -> Command:
+    return lambda place, target, port: engine_command(place, target, port, *options)
+
+
+def _envoy(kind: Any, *, passthrough: bool = False) -> Command:
     def command(place: Place, target: Target, port: int) -> list[str]:
         path = place.processes.directory / f"envoy-{port}.json"
-        envoy.write(
-            path,
-            port,
-            port + 1,
-            place.backends,
-            passthrough=passthrough,
-            tcp=tcp,
-            routes=target.routes,
-        )
+        setup = envoy.Setup(kind, passthrough, target.routes)
+        envoy.write(path, setup, (place.host, port), place.backends)
         return envoy.command(path)
 
     return command
 
 
-def _limit(mode: str) -> Callable[[Place, Target, int], list[str]]:
+def _limit(mode: str) -> Command:
     def command(place: Place, target: Target, port: int) -> list[str]:
-        if target.routes:
-            raise StartError("the limit has no routes")
-        backends = ",".join(map(str, place.backends))
+        if target.routes or place.namespace:
+            raise StartError("the proxy without features has no routes, and listens on loopback")
+        backends = ",".join(str(port) for _, port in place.backends)
         limit = os.environ["BENCH_LIMIT"]
-        return [limit, "-p", str(port), "-m", mode, "-P", "thrift", "-u", backends]
+        return [limit, "-p", str(port), "-m", mode, "-P", place.protocol, "-u", backends]
 
     return command
 
 
-KINDS: Final = {
+KINDS: Final[dict[str, Command]] = {
     "meltemi pool": _meltemi(),
     "meltemi multiplexed": _meltemi("--multiplexed"),
-    "envoy thrift": _envoy(),
-    "envoy thrift passthrough": _envoy(passthrough=True),
-    "envoy tcp": _envoy(tcp=True),
+    "meltemi dubbo": _meltemi(),
+    "envoy thrift": _envoy("thrift"),
+    "envoy thrift passthrough": _envoy("thrift", passthrough=True),
+    "envoy tcp": _envoy("tcp"),
+    "envoy dubbo": _envoy("dubbo"),
+    "envoy generic bound": _envoy("generic bound"),
     "limit pool": _limit("pool"),
     "limit multiplexed": _limit("mux"),
 }

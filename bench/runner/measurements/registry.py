@@ -1,0 +1,59 @@
+"""All measurements by name, and taking them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Final
+
+from runner.budget import Budget
+from runner.machine import FOREIGN_LIMIT, Share, cores, wait_until_quiet
+from runner.measurements import memory, planes, spread, swaps
+from runner.measurements.finding import Finding, Lab, Measurement
+from runner.namespaces import Unavailable
+from runner.rows import MeasuredRow
+
+WAIT_S = 10.0
+"""Longest wait for a quiet machine."""
+
+MEASUREMENTS: Final[dict[str, Measurement]] = {
+    "memory": Measurement(memory.measure, 30),
+    "swap of routes": Measurement(swaps.measure, 60),
+    "spread over workers": Measurement(spread.measure, 8),
+    "documents": Measurement(planes.documents, 90),
+    "pushes": Measurement(planes.pushes, 70),
+    "start of a sidecar": Measurement(planes.start_of_a_sidecar, 20),
+}
+
+
+def guessed_s(rows: Iterable[MeasuredRow]) -> float:
+    """What all that the rows need takes, about."""
+    return sum(MEASUREMENTS[name].guessed_s for name in {row.measurement for row in rows})
+
+
+def take(
+    rows: Iterable[MeasuredRow],
+    lab: Lab,
+    budget: Budget,
+    *,
+    noisy: bool,
+) -> dict[str, Finding]:
+    """Takes what the rows need, each once; what fails says so and stops nothing else."""
+    found = {}
+    for name in dict.fromkeys(row.measurement for row in rows):
+        measurement = MEASUREMENTS[name]
+        if not noisy:
+            wait_until_quiet(cores(), min(WAIT_S, max(0.0, budget.spare_s)))
+        share = Share()
+        try:
+            finding = measurement.measure(lab)
+        except Unavailable as reason:
+            finding = Finding(left_out=str(reason))
+        except Exception as error:  # whatever it is: the other rows are still wanted
+            finding = Finding(failed=f"{type(error).__name__}: {error}")
+        foreign = share.foreign()
+        budget.measured(measurement.guessed_s)
+        found[name] = dataclasses.replace(finding, spoiled=foreign > FOREIGN_LIMIT)
+        outcome = finding.failed or finding.left_out or f"others took {foreign:.0%}"
+        lab.say(f"[{budget.left()}] {name}: {outcome}")
+    return found
