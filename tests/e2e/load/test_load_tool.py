@@ -23,6 +23,7 @@ FORMATS = [
     for transport in ("framed", "unframed", "header", "ttheader")
     for encoding in ("binary", "compact")
 ]
+PROTOCOLS = [*(("thrift", format_) for format_ in FORMATS), ("dubbo", "hessian2")]
 
 
 def run(tools: Path, port: int, *options: object) -> tuple[int, dict[str, Any]]:
@@ -33,13 +34,30 @@ def run(tools: Path, port: int, *options: object) -> tuple[int, dict[str, Any]]:
     return done.returncode, found
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize(("protocol", "format_"), PROTOCOLS)
 def test_every_reply_is_verified_in_every_format(
-    format_: str, tools: Path, free_port: Callable[[], int]
+    protocol: str, format_: str, tools: Path, free_port: Callable[[], int]
 ) -> None:
     port = free_port()
-    with backend(tools, port) as served:
-        options = ["-f", format_, "-c", 3, "-d", 7, "-n", 2000, "-s", 3000, "-M", 5, "-t", 9]
+    with backend(tools, port, 1, "-P", protocol) as served:
+        options = [
+            "-P",
+            protocol,
+            "-f",
+            format_,
+            "-c",
+            3,
+            "-d",
+            7,
+            "-n",
+            2000,
+            "-s",
+            3000,
+            "-M",
+            5,
+            "-t",
+            9,
+        ]
         code, result = run(tools, port, *options)
     assert (code, result["answers"], result["errors"]) == (0, 2000, {})
     assert result["backends"] == {str(port): 2000}
