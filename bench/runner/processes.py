@@ -83,12 +83,12 @@ class Processes:
         """Of what runs."""
         return list(self._running)
 
-    def check(self) -> None:
+    def check(self, pid: int) -> None:
         """Raises StartError when a process ended on its own."""
-        for name, process in self._running.values():
-            if process.poll() is not None:
-                log = (self.directory / f"{name}.log").read_text()[-2000:]
-                raise StartError(f"{name} ended with {process.returncode}:\n{log}")
+        name, process = self._running[pid]
+        if process.poll() is not None:
+            log = (self.directory / f"{name}.log").read_text()[-2000:]
+            raise StartError(f"{name} ended with {process.returncode}:\n{log}")
 
 
 def pinned(of_cores: Sequence[int], command: Sequence[str | Path]) -> list[str]:

@@ -133,11 +133,11 @@ class _AtPoint:
 
 def _judge(row: Row, samples: Samples) -> Result:
     cases = row.cases()
-    for point, _ in cases:
-        if point in samples.failed:
-            return Result(row, failed=samples.failed[point])
-        if point in samples.left_out:
-            return Result(row, left_out=samples.left_out[point])
+    for case in cases:
+        if case in samples.failed:
+            return Result(row, failed=samples.failed[case])
+        if case in samples.left_out:
+            return Result(row, left_out=samples.left_out[case])
     for point, target in cases:
         if not any(sample.value("rps") for sample in samples.of(point, target)):
             return Result(row, failed=f"{target} answered nothing at {point}")
@@ -238,11 +238,11 @@ def _goal_line(result: Result) -> list[str]:
     if result.spoiled:
         notes.append("foreign load: measure again")
     if result.wrong:
-        notes.append(f"wrong replies: {result.wrong}")
+        notes.append(f"wrong replies: {result.wrong[:70]}")
     if result.peer_wrong:
-        notes.append(f"the peer's replies were wrong: {result.peer_wrong}")
+        notes.append(f"the peer's replies were wrong: {result.peer_wrong[:70]}")
     if result.failed:
-        notes.append(f"FAILED: {result.failed.splitlines()[0]}")
+        notes.append(f"FAILED: {' '.join(result.failed.split())[:160]}")
     if result.left_out:
         notes.append(result.left_out)
     spread = result.spread
@@ -256,7 +256,7 @@ def _goal_line(result: Result) -> list[str]:
         "-" if result.row.goal is None else str(result.row.goal),
         _MET[result.met],
         result.better_peer,
-        "; ".join(notes)[:200],
+        "; ".join(notes),
     ]
 
 

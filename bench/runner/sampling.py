@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from runner import rows, targets
 from runner.budget import Budget
-from runner.machine import FOREIGN_LIMIT, Window, cores, ended_cpu_s, wait_until_quiet
-from runner.namespaces import Unavailable, veth
+from runner.grounds import Ground, ground
+from runner.machine import FOREIGN_LIMIT, Window, ended_cpu_s, wait_until_quiet
+from runner.namespaces import Unavailable
 from runner.processes import Processes, StartError, binary, pinned
-from runner.rows import DIRECT, Layout, Metric, Point, Row, Target
+from runner.rows import DIRECT, Metric, Point, Row, Target
 
 ROUNDS_AT_LEAST = 3
 """Fewer rounds are taken for no lack of time."""
@@ -51,9 +51,9 @@ class Samples:
     """All samples of a run: by point, target, and round."""
 
     taken: dict[Case, list[Sample]] = field(default_factory=dict)
-    failed: dict[Point, str] = field(default_factory=dict)
+    failed: dict[Case, str] = field(default_factory=dict)
     """What could not be measured, and why."""
-    left_out: dict[Point, str] = field(default_factory=dict)
+    left_out: dict[Case, str] = field(default_factory=dict)
     """What this machine cannot do, and why."""
 
     def of(self, point: Point, target: Target) -> list[Sample]:
@@ -113,47 +113,76 @@ class Run:
         """Starts what the plan needs and samples it, layout by layout."""
         for layout in dict.fromkeys(group[0][0].layout for group in self.groups):
             groups = [group for group in self.groups if group[0][0].layout == layout]
+            cases = [case for group in groups for case in group]
             try:
-                with _ground(layout) as ground:
+                with ground(layout) as where:
                     for group in groups:
-                        self._attempt(group, ground)
+                        self._attempt(group, where)
             except Unavailable as reason:
-                self._lose(groups, self.samples.left_out, f"left out: {reason}")
+                self._lose(cases, self.samples.left_out, str(reason))
             except StartError as error:
-                self._lose(groups, self.samples.failed, str(error))
+                self._lose(cases, self.samples.failed, str(error))
         return self.samples
 
-    def _attempt(self, group: Group, ground: Ground) -> None:
+    def _attempt(self, group: Group, where: Ground) -> None:
         """One group's processes at a time: what is not loaded should not be there either."""
         try:
             with Processes(self.logs) as processes:
-                self._group(group, ground, processes)
+                self._group(group, where, self._start(group, where, processes), processes)
         except StartError as error:
-            self._lose([group], self.samples.failed, str(error))
+            self._lose(group, self.samples.failed, str(error))
 
-    def _lose(self, groups: list[Group], among: dict[Point, str], why: str) -> None:
-        for group in groups:
-            self.budget.skipped(len(group) * rounds_of(group, self.rounds))
-            among.update((point, why) for point, _ in group)
-        self.say(f"{groups[0][0][0]}: {why}")
+    def _start(
+        self, group: Group, where: Ground, processes: Processes
+    ) -> dict[tuple[rows.Protocol, Target], targets.Running]:
+        """Everything that the group loads; a target that does not start is lost by itself."""
+        running: dict[tuple[rows.Protocol, Target], targets.Running] = {}
+        for protocol in dict.fromkeys(point.protocol for point, _ in group):
+            place, running[protocol, DIRECT] = where.place(processes, protocol)
+            for target in dict.fromkeys(
+                each for point, each in group if point.protocol == protocol
+            ):
+                if target == DIRECT:
+                    continue
+                try:
+                    running[protocol, target] = targets.start(place, target)
+                except StartError as error:
+                    own = [case for case in group if case[1] == target]
+                    self._lose(own, self.samples.failed, str(error))
+        return running
 
-    def _group(self, group: Group, ground: Ground, processes: Processes) -> None:
-        running = _start(group, ground, processes)
+    def _lose(self, cases: Sequence[Case], among: dict[Case, str], why: str) -> None:
+        among.update((case, why) for case in cases)
+        self.say(f"{cases[0][0]}: {', '.join(dict.fromkeys(str(c[1]) for c in cases))}: {why}")
+
+    def _group(
+        self,
+        group: Group,
+        where: Ground,
+        running: dict[tuple[rows.Protocol, Target], targets.Running],
+        processes: Processes,
+    ) -> None:
         rounds = rounds_of(group, self.rounds)
         for number in range(rounds):
             if number >= ROUNDS_AT_LEAST and self.budget.spare_s < 0:
                 self.budget.skipped(len(group) * (rounds - number))
                 return
-            for point, target in group:
-                processes.check()
+            for case in group:
+                point, target = case
+                if case in self.samples.failed:
+                    self.budget.skipped(1)
+                    continue
                 began = time.monotonic()
-                target_running = running[point.protocol, target]
-                shot = Shot(point, target_running, ground, processes.pids())
-                sample, repeating_s = self.sample(shot)
+                try:
+                    processes.check(running[point.protocol, target].pid)
+                    shot = Shot(point, running[point.protocol, target], where, processes.pids())
+                    sample, repeating_s = self.sample(shot)
+                except StartError as error:
+                    self._lose([case], self.samples.failed, str(error))
+                    continue
                 self.budget.sampled(time.monotonic() - began - repeating_s)
-                self.samples.taken.setdefault((point, target), []).append(sample)
-                of = f"round {number + 1} of {rounds}"
-                line = f"{point}: {target}, {of}: {_shown(sample)}"
+                self.samples.taken.setdefault(case, []).append(sample)
+                line = f"{point}: {target}, round {number + 1} of {rounds}: {_shown(sample)}"
                 self.say(f"[{self.budget.left()}] {line}")
 
     def sample(self, shot: Shots) -> tuple[Sample, float]:
@@ -173,65 +202,6 @@ class Run:
             wait_until_quiet(used, min(WAIT_S, self.budget.spare_s))
             best = min(best, shot.take(), key=lambda sample: sample.foreign)
         return best, waited + time.monotonic() - began
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """Where the processes of a layout run."""
-
-    load_cores: Sequence[int]
-    """Of load and backends."""
-    proxy_cores: Sequence[int]
-    here: str = "127.0.0.1"
-    """Where backends listen."""
-    there: str = "127.0.0.1"
-    """Where proxies listen."""
-    namespace: str = ""
-    """Of the proxies."""
-
-    def used(self) -> list[int]:
-        return sorted({*self.load_cores, *self.proxy_cores})
-
-
-@contextlib.contextmanager
-def _ground(layout: Layout) -> Iterator[Ground]:
-    """Raises StartError where the machine is too small, Unavailable where it lacks something."""
-    own = cores()
-    if layout != "one core" and layout != "two namespaces" and len(own) < 2:
-        raise StartError("this part of the benchmark needs two cores")
-    match layout:
-        case "one core":
-            yield Ground(own[:1], own[:1])
-        case "two cores":
-            yield Ground(own[:1], own[1:2])
-        case "all cores":
-            yield Ground(own[:-2], own[-2:]) if len(own) >= 4 else Ground(own, own)
-        case "two namespaces":
-            with veth() as pair:
-                yield Ground(own[:1], own[:1], pair.here, pair.there, pair.namespace)
-
-
-def _start(
-    group: Group, ground: Ground, processes: Processes
-) -> dict[tuple[rows.Protocol, Target], targets.Running]:
-    """Everything that the group loads, before backends of its own."""
-    running: dict[tuple[rows.Protocol, Target], targets.Running] = {}
-    for protocol in dict.fromkeys(point.protocol for point, _ in group):
-        backends = targets.start_backends(processes, ground.load_cores, protocol, ground.here)
-        ends = ((ground.here, backends.port), (ground.here, backends.port + 1))
-        spot = (ground.there, ground.namespace)
-        place = targets.Place(processes, ground.proxy_cores, protocol, ends, *spot)
-        for point, target in group:
-            key = (protocol, target)
-            if point.protocol != protocol or key in running:
-                continue
-            if target != DIRECT:
-                running[key] = targets.start(place, target)
-            elif ground.namespace:  # across the veth pair too, once
-                running[key] = targets.start_backends(processes, ground.load_cores, protocol, *spot)
-            else:
-                running[key] = backends
-    return running
 
 
 @dataclass(frozen=True, slots=True)

@@ -408,7 +408,7 @@ _SETTINGS: Final[tuple[AnyRow, ...]] = (
     ),
     Row(
         "G30",
-        "unframed Thrift against framed, two cores, 64 x 1, 32 B and 1 KiB: CPU a request",
+        "unframed Thrift against framed, two cores, 32 x 1, 32 B and 1 KiB: CPU a request",
         UNFRAMED,
         POOL,
         (POOL,),

@@ -131,10 +131,10 @@ def test_errors_are_judged_by_the_worst_round_and_not_against_the_peers() -> Non
 
 
 def test_what_could_not_run_fails_and_what_the_machine_lacks_does_not() -> None:
-    failed = Samples(failed={POINT: "envoy did not start"})
+    failed = Samples(failed={(POINT, FAST): "envoy did not start"})
     [result] = judge([ROW], failed)
     assert (result.met, result.broken, result.failed) == (False, True, "envoy did not start")
-    lacking = Samples(left_out={POINT: "needs root"})
+    lacking = Samples(left_out={(POINT, FAST): "needs root"})
     [result] = judge([ROW], lacking)
     assert (result.met, result.broken, result.left_out) == (None, False, "needs root")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from runner import machine, sampling
 from runner.budget import GUESSED_SAMPLE_S, Budget
+from runner.grounds import Ground
 from runner.machine import cores, resident_kib
 from runner.measurements import swaps
 from runner.processes import Processes, StartError
@@ -69,7 +70,7 @@ def test_what_this_process_and_its_children_burn_is_not_foreign(
 class Shots:
     """Gives samples with these foreign shares, one after the other."""
 
-    ground = sampling.Ground([0], [0])
+    ground = Ground([0], [0])
 
     def __init__(self, *foreign: float) -> None:
         self.left = list(foreign)
