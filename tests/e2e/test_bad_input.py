@@ -82,7 +82,7 @@ def test_a_host_port_that_is_taken_is_named_and_the_rest_runs(
     tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
     port = free_port()
-    with socket.create_server(("127.0.0.1", port)):
+    with socket.create_server(("127.0.0.1", port)) as taken:
         directory = tmp_path / "mesh"
         directory.mkdir()
         text = workload("a", LISTENS, more=f", hostPort: {port}", mesh="sidecar")
@@ -91,3 +91,12 @@ def test_a_host_port_that_is_taken_is_named_and_the_rest_runs(
             eventually(lambda: f"127.0.0.1:{port}" in mesh.log("a-0.default.sidecar"))
             assert mesh.processes()["a-0.default"]["pid"]
             assert mesh.processes()["a-0.default sidecar"]["restarts"] == 0
+            said = (
+                f"a-0.default sidecar: listener 127.0.0.1_{port}: cannot listen on 127.0.0.1:{port}"
+            )
+            assert said in mesh.meltemi("status").out
+            shown = mesh.meltemi("status", "-o", "json").json()["processes"]
+            [unbound] = [process["unbound"] for process in shown if "unbound" in process]
+            assert [listener["name"] for listener in unbound] == [f"127.0.0.1_{port}"]
+            taken.close()
+            eventually(lambda: said not in mesh.meltemi("status").out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -24,12 +24,16 @@ class KnownEngine:
     """An engine with one cluster of two endpoints."""
 
     level = "info"
+    errors: Sequence[tuple[str, str]] = ()
 
     def clusters(self) -> list[dict[str, Any]]:
         endpoint = {"address": "127.1.0.1:9090", "healthy": True, "weight": 1}
         counts = {"active": 1, "total": 7, "errors": 2}
         down = {**endpoint, "address": "127.1.0.2:9090", "healthy": False}
         return [{"name": "c", "endpoints": [{**endpoint, **counts}, {**down, **counts}]}]
+
+    def listener_errors(self) -> list[tuple[str, str]]:
+        return list(self.errors)
 
     def stats(self) -> dict[str, int | float]:
         return {"listener.127.0.0.1_9090.downstream_cx_active": 3, "cluster.c.upstream_rq": 0}
@@ -135,6 +139,15 @@ async def test_the_dump_can_be_read_as_envoys_own_messages(api: Api) -> None:
     for config in (await api.json("/config_dump?include_eds"))["configs"]:
         kind = config["@type"].partition("/")[2]
         messages.from_json(kind, {key: value for key, value in config.items() if key != "@type"})
+
+
+async def test_a_listener_that_is_not_open_says_why_in_the_dump(api: Api) -> None:
+    [listener] = (await api.json("/config_dump?resource=dynamic_listeners"))["configs"]
+    assert "error_state" not in listener
+    api.engine.errors = [(listener["name"], "cannot listen on 127.0.0.1:9090: taken")]
+    [listener] = (await api.json("/config_dump?resource=dynamic_listeners"))["configs"]
+    assert listener["error_state"] == {"details": "cannot listen on 127.0.0.1:9090: taken"}
+    assert "active_state" in listener
 
 
 async def test_each_resource_has_its_version_and_time(api: Api) -> None:

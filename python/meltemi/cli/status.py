@@ -14,15 +14,22 @@ from meltemi.cli.client import MeshClient, mesh_directory, mesh_option, read_pro
 from meltemi.cli.errors import UNREACHABLE, Failure
 from meltemi.cli.pushed import print_issues
 from meltemi.cli.table import count, printable, table
+from meltemi.cli.unbound import unbound_listeners
 
 
 @click.command()
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text")
 @mesh_option
 def status(output: str, mesh: Path | None) -> None:
-    """Show each process, each node with what it acknowledged or refused, and each issue."""
+    """Show each process, each node with what it acknowledged or refused, and each issue.
+
+    Listeners that cannot be opened are named with the reason."""
     directory = mesh_directory(mesh)
     processes = read_processes(directory)
+    closed = unbound_listeners(processes.get("processes", []))
+    for process in processes.get("processes", []):
+        if process["name"] in closed:
+            process["unbound"] = closed[process["name"]]
     try:
         found = MeshClient(directory).read("/v1/status")
     except Failure as failure:
@@ -66,6 +73,10 @@ def _print_processes(processes: dict[str, Any]) -> None:
         for process in processes.get("processes", [])
     ]
     click.echo("\n" + table(("PROCESS", "PID", "ADDRESS", "RESTARTS", "AGE"), rows))
+    for process in processes.get("processes", []):
+        for listener in process.get("unbound", []):
+            what = f"{process['name']}: listener {listener['name']}: {listener['reason']}"
+            click.echo(printable(what))
 
 
 def _print_nodes(nodes: list[dict[str, Any]]) -> None:

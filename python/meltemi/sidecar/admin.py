@@ -46,6 +46,7 @@ class EngineReaders(Protocol):
     """What the admin API asks the engine."""
 
     def clusters(self) -> list[dict[str, Any]]: ...
+    def listener_errors(self) -> list[tuple[str, str]]: ...
     def stats(self) -> dict[str, int | float]: ...
     def prometheus(self) -> bytes: ...
     def set_log_level(self, level: str) -> None: ...
@@ -109,7 +110,11 @@ class Admin:
         include_eds = include_eds or resource == "dynamic_endpoint_configs"
         try:
             dump = config_dump(
-                self._holdings, self._node, include_eds=include_eds, resource=resource
+                self._holdings,
+                self._node,
+                dict(self._engine.listener_errors()),
+                include_eds=include_eds,
+                resource=resource,
             )
         except KeyError as error:
             raise HttpError(404, f"there is no resource {error.args[0]!r} in the dump") from error

@@ -22,9 +22,15 @@ META_PROTOCOL_ROUTES = (
 
 
 def config_dump(
-    holdings: Holdings, node: Mapping[str, Any], *, include_eds: bool, resource: str | None = None
+    holdings: Holdings,
+    node: Mapping[str, Any],
+    unbound: Mapping[str, str],
+    *,
+    include_eds: bool,
+    resource: str | None = None,
 ) -> Json:
     """The whole dump; with `resource` (`dynamic_listeners`) only the elements of that list.
+    `unbound`: why listeners that are held are not open, by name.
 
     Raises KeyError when nothing has a list of that name."""
     configs = [
@@ -32,7 +38,7 @@ def config_dump(
         _clusters(holdings),
         {"@type": ADMIN + "EcdsConfigDump"},
         *([_endpoints(holdings)] if include_eds else []),
-        _listeners(holdings),
+        _listeners(holdings, unbound),
         _meta_protocol_routes(holdings),
         _routes(holdings),
     ]
@@ -59,12 +65,14 @@ def _endpoints(holdings: Holdings) -> Json:
     }
 
 
-def _listeners(holdings: Holdings) -> Json:
+def _listeners(holdings: Holdings, unbound: Mapping[str, str]) -> Json:
     listeners: dict[str, Json] = {}
     for held in holdings.accepted(messages.LISTENER):
         state = _state(held, messages.LISTENER, "listener")
         name = held.resource.name
         listeners[name] = {"name": name, "active_state": state}
+        if name in unbound:
+            listeners[name]["error_state"] = {"details": unbound[name]}
     for refused in holdings.refused(messages.LISTENER):
         listener = listeners.setdefault(refused.name, {"name": refused.name})
         listener["error_state"] = _error(refused, messages.LISTENER)
