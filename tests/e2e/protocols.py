@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 import itertools
 import socket
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,13 +95,9 @@ class Connection(abc.ABC):
         """The version that answers."""
         return hello_mesh.answered_by(self.hello("x"))
 
-    def problem(self) -> str | None:
-        """What the protocol's own error says that a call meets."""
-        try:
-            self.hello("x")
-        except Problem as problem:
-            return problem.message
-        return None
+    def versions(self, calls: int) -> Counter[str]:
+        """How often each version answered."""
+        return Counter(self.version() for _ in range(calls))
 
     def note(self, text: str) -> None:
         self.socket.sendall(self.encode("note", next(self._ids), text, oneway=True))
@@ -112,7 +109,7 @@ class Connection(abc.ABC):
 class ThriftConnection(Connection):
     """By Apache Thrift's own library."""
 
-    def __init__(self, variant: str, host: str, port: int, timeout_s: float) -> None:
+    def __init__(self, variant: str, host: str, port: int, timeout_s: float = 10) -> None:
         super().__init__()
         self._client = apache.Client(variant, host, port, timeout_s)
         self._make = apache.VARIANTS[variant]
@@ -148,14 +145,17 @@ class ThriftConnection(Connection):
 class DubboConnection(Connection):
     """By the wire code of the Dubbo example."""
 
-    def __init__(self, host: str, port: int, timeout_s: float) -> None:
+    def __init__(
+        self, host: str, port: int, timeout_s: float = 10, interface: str = dubbo_hello.INTERFACE
+    ) -> None:
         super().__init__()
+        self.interface = interface
         self.socket = socket.create_connection((host, port), timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def encode(self, method: str, number: int, *given: str | int, oneway: bool = False) -> bytes:
         request = dubbo_wire.Request(
-            dubbo_hello.INTERFACE,
+            self.interface,
             method,
             given,
             id=number % 2**64,

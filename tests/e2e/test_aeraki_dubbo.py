@@ -65,7 +65,7 @@ def consumer(demo: Mesh) -> Iterator[DubboConnection]:
     """One connection from the consumer's place."""
     name = HOST.upper().replace(".", "_")
     host = demo.environment(CONSUMER)[f"{name}_SERVICE_HOST"]
-    with DubboConnection(host, PORT, 10) as connection:
+    with DubboConnection(host, PORT) as connection:
         assert isinstance(connection, DubboConnection)
         yield connection
     demo.meltemi("delete", "MetaRouter", "test-metaprotocol-route", "-n", NAMESPACE)
