@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 HERE = Path(__file__).resolve().parent
 JAVA = HERE / "java"
@@ -77,11 +78,20 @@ def built() -> None:
     try:
         TARGET.mkdir(exist_ok=True)
         with (TARGET / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the programs of a mesh start together: one builds
+            locked(lock)
             if text(BUILT) != digest:
                 build(digest)
     except OSError as error:
         raise NotHereError(f"{TARGET} cannot be written: {error}") from error
+
+
+def locked(lock: TextIO) -> None:
+    """The programs of a mesh start together: one builds, the others wait for it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("another program of this example is building Apache Dubbo's pair", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def build(digest: str) -> None:
