@@ -22,12 +22,13 @@ from dubbo_wire import (
     encode_request,
 )
 from hessian2 import Date, HessianError, Instance, Long, Reader, Writer
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from meltemi.engine import decode_messages
 
 FRAMES = Path(__file__).resolve().parents[1] / "golden" / "dubbo" / "frames.jsonl"
 INTERFACE = "org.apache.dubbo.samples.basic.api.DemoService"
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -100,6 +101,7 @@ def test_what_is_written_is_what_apache_dubbo_writes() -> None:
     assert bytes(long) in named("dubbo-long-string")
 
 
+@PATIENT
 @given(st.lists(VALUES, max_size=4), st.dictionaries(st.text(), st.text() | VALUES, max_size=5))
 def test_the_engine_reads_the_attributes_of_what_is_written(
     arguments: list[Any], attachments: dict[str, Any]
@@ -117,6 +119,7 @@ def test_the_engine_reads_the_attributes_of_what_is_written(
     assert seen["id"] == 7 and seen["kind"] == "request"
 
 
+@PATIENT
 @given(VALUES)
 def test_every_value_comes_back(value: Any) -> None:
     reader = Reader(bytes(Writer().write(value).out))

@@ -24,6 +24,7 @@ CONSUMER = "dubbo-sample-consumer.meta-dubbo"
 START_S = 90.0
 """Three Java virtual machines start together, on a busy machine."""
 
+MOVED_S = 5.0
 REFUSED = "refused"
 
 
@@ -148,7 +149,7 @@ def _by_method(tour: Tour, consumer: Consumer) -> None:
     given = rule(route("batchjob", {"batchjob": 100}, "sayHello"), REST)
     tour.show(given)
     tour.show(tour.meltemi("apply", "-f", "-", given=given))
-    tour.eventually(lambda: consumer.count(2) == {"v2": 2}, "sayHello moves to v2", 2)
+    tour.eventually(lambda: consumer.count(2) == {"v2": 2}, "sayHello moves to v2", MOVED_S)
     found = consumer.count(200)
     tour.check(found == {"v2": 200}, f"200 calls of sayHello: {_counts(found)}, 0 failed")
     found = consumer.count(20, "bye")
@@ -162,7 +163,7 @@ def _split(tour: Tour, consumer: Consumer) -> None:
     tour.step("A split: 20 % to v1, 80 % to v2")
     given = rule(route("split", {"v1": 20, "v2": 80}, "sayHello"), REST)
     tour.show(tour.meltemi("apply", "-f", "-", given=given))
-    tour.eventually(lambda: consumer.count(10)["v1"] > 0, "calls move to v1", 2)
+    tour.eventually(lambda: consumer.count(10)["v1"] > 0, "calls move to v1", MOVED_S)
     found = consumer.count(1000)
     within = abs(found["v1"] - 200) <= 10 and found["v1"] + found["v2"] == 1000
     tour.check(within, f"1,000 calls: {_counts(found)}; within 1 % of 200 and 800")
@@ -175,7 +176,7 @@ def _mutation(tour: Tour, consumer: Consumer) -> None:
     given = rule(route("marked", {"v1": 100}, requestMutation=[{"key": "foo", "value": "bar"}]))
     tour.show(given)
     tour.show(tour.meltemi("apply", "-f", "-", given=given))
-    tour.eventually(lambda: "foo" in consumer.attachments(), "the attachment arrives", 2)
+    tour.eventually(lambda: "foo" in consumer.attachments(), "the attachment arrives", MOVED_S)
     after = consumer.attachments()
     same = {name for name in before if name in after}
     tour.check(
