@@ -14,7 +14,7 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, Fi
 const DESCRIPTORS: &str = "../../python/meltemi/xds/descriptors.binpb";
 
 /// Messages that are decoded from bytes.
-const ROOTS: [&str; 11] = [
+const ROOTS: [&str; 12] = [
     ".envoy.config.listener.v3.Listener",
     ".envoy.config.route.v3.RouteConfiguration",
     ".envoy.config.cluster.v3.Cluster",
