@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = ROOT.parent / "shared" / "cases"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--peers",
+        action="store_true",
+        help="also the tests against peers that a JDK, Maven and PyPI make; no test may be skipped",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--peers"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("peers")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where peers are wanted, a skip is a failure."""
+    report = yield
+    if report.skipped and item.config.getoption("--peers"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where no test may be: {report.longrepr}"
+    return report
 
 
 @pytest.fixture

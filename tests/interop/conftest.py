@@ -1,6 +1,39 @@
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "e2e" / "apps")]
+import pytest
+
+TESTS = Path(__file__).parent.parent
+sys.path[:0] = [str(TESTS / "interop"), str(TESTS / "e2e"), str(TESTS / "e2e" / "apps")]
+
+import apache_dubbo  # noqa: E402 - found by the path above
+from mesh import Mesh, running  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def java_peers() -> None:
+    """Apache Dubbo's side is built; where it cannot be, what needs it is skipped."""
+    for tool in ("java", "mvn"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"there is no {tool}: a JDK of 17 or later and Maven build Dubbo's side")
+    apache_dubbo.build()
+
+
+@pytest.fixture(scope="session")
+def apache_mesh(java_peers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """The mesh of `apache_dubbo.documents`, running."""
+    directory = tmp_path_factory.mktemp("apache") / "mesh"
+    directory.mkdir()
+    (directory / "mesh.yaml").write_text(apache_dubbo.documents())
+    with running(directory) as mesh:
+        yield mesh
+
+
+@pytest.fixture(scope="session")
+def shop(apache_mesh: Mesh) -> apache_dubbo.Consumer:
+    """The consumer, once it and both providers serve."""
+    return apache_dubbo.consumer(apache_mesh)
