@@ -86,9 +86,32 @@ async def envoy(
     node_id: str, control: Control, admin_port: int, folder: Path, api_type: str = "GRPC"
 ) -> AsyncIterator[Envoy]:
     """Started, and with all clusters warm and all listeners up."""
+    bootstrap = _bootstrap(node_id, control.port, admin_port, api_type)
+    async with _running(bootstrap, admin_port, folder) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def standing_alone(
+    resources: dict[str, Any], admin_port: int, folder: Path
+) -> AsyncIterator[Envoy]:
+    """One that is given its listeners and clusters (`static_resources`) in a file."""
+    bootstrap = {
+        "node": {"id": "alone", "cluster": "interop"},
+        "admin": {"address": address("127.0.0.1", admin_port)},
+        "static_resources": resources,
+    }
+    async with _running(bootstrap, admin_port, folder) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    bootstrap: dict[str, Any], admin_port: int, folder: Path
+) -> AsyncIterator[Envoy]:
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "envoy.json"
-    configuration.write_text(json.dumps(_bootstrap(node_id, control.port, admin_port, api_type)))
+    configuration.write_text(json.dumps(bootstrap))
     command = [str(_binary()), "-c", str(configuration), "--concurrency", "1"]
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen([*command, "--use-dynamic-base-id"], stdout=log, stderr=log)
@@ -112,7 +135,7 @@ def _bootstrap(node_id: str, xds_port: int, admin_port: int, api_type: str) -> d
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     return {
         "node": {"id": node_id, "cluster": "interop"},
-        "admin": {"address": _address("127.0.0.1", admin_port)},
+        "admin": {"address": address("127.0.0.1", admin_port)},
         "dynamic_resources": {
             "ads_config": {
                 "api_type": api_type,
@@ -138,7 +161,7 @@ def _bootstrap(node_id: str, xds_port: int, admin_port: int, api_type: str) -> d
                         "endpoints": [
                             {
                                 "lb_endpoints": [
-                                    {"endpoint": {"address": _address("127.0.0.1", xds_port)}}
+                                    {"endpoint": {"address": address("127.0.0.1", xds_port)}}
                                 ]
                             }
                         ],
@@ -149,5 +172,6 @@ def _bootstrap(node_id: str, xds_port: int, admin_port: int, api_type: str) -> d
     }
 
 
-def _address(address: str, port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": address, "port_value": port}}
+def address(host: str, port: int) -> dict[str, Any]:
+    """As Envoy writes an address."""
+    return {"socket_address": {"address": host, "port_value": port}}
