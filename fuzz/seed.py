@@ -8,10 +8,15 @@ Seeds are named after their message; what a fuzzer finds is named after its hash
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 FUZZ = Path(__file__).resolve().parent
 GOLDEN = FUZZ.parent / "tests" / "golden"
+sys.path.append(str(GOLDEN.parent))
+
+import hessian_frames  # noqa: E402 - found by the path above
+
 MESSAGES = {"thrift": GOLDEN / "messages.jsonl", "dubbo": GOLDEN / "dubbo" / "frames.jsonl"}
 # What a target reads before the message: the pieces to read in, the id to write.
 TARGETS = {
@@ -20,6 +25,7 @@ TARGETS = {
     "splits": ("request", b"\x01"),
     "encode": ("request", b"\x00\x01\x02\x03"),
 }
+VALUES = 80  # of the golden hessian2 values
 LARGEST = 1024  # bytes: a fuzzer gets nowhere with much longer ones
 
 
@@ -27,6 +33,11 @@ def main() -> None:
     for protocol, messages in MESSAGES.items():
         for line in messages.read_text().splitlines():
             seed(protocol, json.loads(line))
+    for line in hessian_frames.GOLDEN_VALUES.read_text().splitlines()[:VALUES]:
+        if body := hessian_frames.parse(line):
+            frame = hessian_frames.call(body.data, len(body.ends))
+            name = f"values-{body.seed}"
+            seed("dubbo", {"name": name, "direction": "request", "hex": frame.hex()})
 
 
 def seed(protocol: str, message: dict[str, str]) -> None:

@@ -34,7 +34,10 @@ def build() -> None:
 def java(main: str) -> list[str]:
     """The command that runs the class `interop.<main>`."""
     path = f"{BUILT / 'classes'}:{(BUILT / 'classpath').read_text().strip()}"
-    opened = [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in ("lang", "math", "util")]
+    opened = [
+        f"--add-opens=java.base/java.{name}=ALL-UNNAMED"
+        for name in ("lang", "math", "time", "util")
+    ]
     small = ["-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
     return ["java", *small, *opened, "-cp", path, f"interop.{main}"]
 
