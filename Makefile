@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything sets up what it needs; nothing else has to be done before.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-python test-rust check bench microbench profile fuzz sanitize fmt clean
+.PHONY: help setup build demo test test-python test-rust interop check bench microbench profile fuzz sanitize fmt clean
 SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 BIN := .venv/bin
@@ -38,6 +38,10 @@ test-rust: ## Run the tests of the crates
 
 test-python: build ## Run the Python and end-to-end tests
 	$(BIN)/python -m pytest
+
+interop: build ## Test against Envoy, Apache Dubbo (needs a JDK and Maven) and clients from PyPI
+	tests/interop/dubbo/build.sh .cache/interop-dubbo
+	$(BIN)/python -m pytest --peers
 
 check: build ## Check format, lint, types, imports, crate edges, licences and sources
 	$(BIN)/ruff format --check .

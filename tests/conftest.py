@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+INTEROP = ROOT / "tests" / "interop"
 CASES = ROOT.parent / "shared" / "cases"
 
 
@@ -17,17 +18,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--peers",
         action="store_true",
-        help="also the tests against peers that a JDK, Maven and PyPI make; no test may be skipped",
+        help="run what is held against other people's software and nothing else: tests/interop, "
+        "and what is marked `peers` and not run otherwise; a skip is a failure",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--peers"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("peers")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    peers = config.getoption("--peers")
+
+    def wanted(item: pytest.Item) -> bool:
+        marked = item.get_closest_marker("peers") is not None
+        return marked == peers or (peers and INTEROP in item.path.parents)
+
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = filter(wanted, items)
 
 
 @pytest.hookimpl(wrapper=True)

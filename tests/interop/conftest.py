@@ -17,7 +17,7 @@ from mesh import Mesh, running  # noqa: E402
 @pytest.fixture(scope="session")
 def java_peers() -> None:
     """Apache Dubbo's side is built; where it cannot be, what needs it is skipped."""
-    for tool in ("java", "mvn"):
+    for tool in ("javac", "mvn"):
         if shutil.which(tool) is None:
             pytest.skip(f"there is no {tool}: a JDK of 17 or later and Maven build Dubbo's side")
     apache_dubbo.build()
