@@ -58,6 +58,14 @@ pub struct Edit<'a> {
     pub remove: &'a [&'a str],
 }
 
+impl Edit<'_> {
+    /// Whether attributes change, not only ids.
+    #[must_use]
+    pub const fn changes_attributes(&self) -> bool {
+        !(self.set.is_empty() && self.remove.is_empty())
+    }
+}
+
 /// One wire protocol. Shared by threads; holds no state of a connection.
 pub trait Protocol: Send + Sync {
     /// The name of port names and metrics: `thrift`.
@@ -85,7 +93,8 @@ pub trait Protocol: Send + Sync {
     /// bytes; a response decoder is given the format of the requests sent on that connection.
     fn decoder(&self, direction: Direction, format: Format, limits: Limits) -> Box<dyn Decoder>;
 
-    /// The value of the attribute `name` (lower case) of a request, or None.
+    /// The value of the attribute `name` (lower case) of a message, or None. Of a reply only what is at
+    /// hand: some have their attributes behind the value, and those are found where all of it is there.
     ///
     /// Names of the protocol itself (`method`, `service`) win over headers of the same name;
     /// header names are compared without case. `head` is the first `frame.head_len` bytes at least.
@@ -97,12 +106,31 @@ pub trait Protocol: Send + Sync {
     /// Keeps in `into` what an answer to this request needs, reusing its memory.
     fn reply_to(&self, frame: &Frame, head: &[u8], into: &mut ReplyTo);
 
+    /// Bytes from the front of a frame that have to be there before its attributes can be changed: the
+    /// head, unless attributes stand behind it (Dubbo replies: behind the value).
+    fn edit_needs(&self, frame: &Frame) -> usize {
+        frame.head_len
+    }
+
+    /// Whether the caller that sent this request reads attributes in a reply (old Dubbo does not).
+    fn takes_reply_attributes(&self, _to: &ReplyTo) -> bool {
+        true
+    }
+
+    /// Whether the caller that asked in format `asked` can read this reply. Not so where a reply does not
+    /// say how it was written, and was written in another way (Thrift: binary, compact).
+    fn is_readable(&self, _asked: Format, _reply: &Frame) -> bool {
+        true
+    }
+
     /// Appends the frame that `bytes` holds to `out`, changed as `edit` says.
     ///
     /// Only called where `frame.rewritable`. `bytes` are the frame's, from the first: at least
-    /// `frame.head_len` of them, at most `frame.len`. All that changes stands in the head, so what is
-    /// not given here is to be forwarded behind it as it comes.
-    fn encode(&self, frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec<u8>);
+    /// `frame.head_len` of them, with attributes to change at least [`Protocol::edit_needs`], at most
+    /// `frame.len`. What is not given here is to be forwarded behind it as it comes.
+    ///
+    /// False: the attributes have no place in this frame, and stay as they were; ids change all the same.
+    fn encode(&self, frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec<u8>) -> bool;
 
     /// Appends the protocol's own answer to a request that Meltemi itself answers.
     fn error_reply(&self, to: &ReplyTo, error: &LocalError<'_>, out: &mut Vec<u8>);

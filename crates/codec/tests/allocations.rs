@@ -127,7 +127,8 @@ fn a_dubbo_frame_allocates_nothing_once_the_buffers_are_there() {
             });
             let edit = Edit {
                 ids,
-                ..Edit::default()
+                set: &[("x-lane", "b"), ("group", "c")],
+                remove: &["path"],
             };
             dubbo.encode(&frame, bytes, &edit, &mut out);
             *count = ALLOCATIONS.get() - before;

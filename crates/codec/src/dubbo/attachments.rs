@@ -2,8 +2,8 @@
 
 use super::header::{HESSIAN2, serialization};
 use super::hessian::{self, MAP, NULL, Skip, TYPED_MAP, Text, byte_at, invalid};
-use super::{ATTACHMENTS, CLASSES, request};
-use crate::{DecodeError, Frame, Limits};
+use super::{edit, request};
+use crate::{DecodeError, Frame, Kind, Limits};
 use std::ops::Range;
 
 /// One pair of the map, by where its parts stand.
@@ -98,17 +98,28 @@ pub(super) const NO_LIMITS: Limits = Limits {
     max_elements: usize::MAX,
 };
 
-/// Calls `visit` with each pair of a request whose name and value are strings, in order.
-pub(super) fn visit<'h>(frame: &Frame, head: &'h [u8], visit: &mut dyn FnMut(&'h [u8], &'h [u8])) {
-    let start = frame.spans[ATTACHMENTS].start as usize;
-    if serialization(frame.format) != Some(HESSIAN2) || start == 0 {
-        return;
+/// Where the attachments start, and `skip` ready to walk them. Of a reply, whose value stands in front of
+/// them, only where all of it is there.
+fn start(frame: &Frame, head: &[u8], skip: &mut Skip) -> Option<usize> {
+    let there = frame.kind != Kind::Response || head.len() >= frame.len;
+    if serialization(frame.format) != Some(HESSIAN2) || !there {
+        return None;
     }
+    match edit::place(frame, &head[..head.len().min(frame.len)], skip) {
+        Ok(Some((start, None))) if start != 0 => Some(start),
+        _ => None,
+    }
+}
+
+/// Calls `visit` with each pair whose name and value are strings, in order.
+pub(super) fn visit<'h>(frame: &Frame, head: &'h [u8], visit: &mut dyn FnMut(&'h [u8], &'h [u8])) {
+    let mut skip = Skip::default();
+    let Some(start) = start(frame, head, &mut skip) else {
+        return;
+    };
     let Ok(Some(mut at)) = open(head, start) else {
         return;
     };
-    let mut skip = Skip::default();
-    skip.begin(frame.spans[CLASSES].start as usize);
     loop {
         let entry = match next(head, at, &mut skip, &NO_LIMITS) {
             // An object of a class that an argument defined: rare, so that nothing is kept for it.

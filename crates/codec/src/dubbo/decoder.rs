@@ -6,7 +6,7 @@ use super::request;
 use crate::{DecodeError, Decoder, Direction, Frame, Ids, Kind, Limits, Span, Status};
 
 /// The int that a reply's body starts with, for an exception without attachments; the next five follow.
-const FIRST_TYPE: u8 = 0x90;
+pub(super) const FIRST_TYPE: u8 = 0x90;
 /// The bytes that say that a reply holds an exception: without, and with attachments.
 const EXCEPTIONS: [u8; 2] = [FIRST_TYPE, FIRST_TYPE + 3];
 /// The bytes that say that a reply has attachments.

@@ -140,11 +140,24 @@ impl Protocol for Dubbo {
         into.ids = frame.ids;
         into.method.clear();
         into.method.extend_from_slice(frame.spans[METHOD].of(head));
-        into.detail = 0;
+        into.detail = u64::from(reply::reads_attachments(frame, head));
     }
 
-    fn encode(&self, frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec<u8>) {
-        edit::encode(frame, bytes, edit, out);
+    fn edit_needs(&self, frame: &Frame) -> usize {
+        // A head that is more than the header: there is a body with a place for attachments.
+        if frame.head_len > header::HEADER_BYTES {
+            frame.len
+        } else {
+            frame.head_len
+        }
+    }
+
+    fn takes_reply_attributes(&self, to: &ReplyTo) -> bool {
+        to.detail != 0
+    }
+
+    fn encode(&self, frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec<u8>) -> bool {
+        edit::encode(frame, bytes, edit, out)
     }
 
     fn error_reply(&self, to: &ReplyTo, error: &LocalError<'_>, out: &mut Vec<u8>) {

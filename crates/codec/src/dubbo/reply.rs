@@ -1,7 +1,8 @@
-//! Meltemi's own answers: to a request that it does not forward, and to a heartbeat.
+//! Meltemi's own answers: to a request that it does not forward, and to a heartbeat; and what a caller
+//! would read in the answers of others.
 
 use super::header::{
-    EVENT, FLAGS_AT, HEADER_BYTES, HESSIAN2, OK, REQUEST, TWO_WAY, put, set_length,
+    EVENT, FLAGS_AT, HEADER_BYTES, HESSIAN2, OK, REQUEST, TWO_WAY, put, serialization, set_length,
 };
 use super::hessian::put_string;
 use crate::{ErrorKind, Frame, LocalError, ReplyTo};
@@ -26,6 +27,18 @@ const fn status(kind: ErrorKind) -> u8 {
         | ErrorKind::Denied
         | ErrorKind::Unsupported => SERVER_ERROR,
     }
+}
+
+/// Whether who sent this request reads attachments in a reply.
+///
+/// Apache's `Version.isSupportResponseAttachment` takes 2.0.2 to 2.0.99. Clients before 2.6.3 say the
+/// version of their jar, of which 2.0.10 and later exist and read none.
+pub(super) fn reads_attachments(frame: &Frame, head: &[u8]) -> bool {
+    serialization(frame.format) == Some(HESSIAN2)
+        && matches!(
+            head.get(HEADER_BYTES..),
+            Some([5, b'2', b'.', b'0', b'.', b'2'..=b'9', ..])
+        )
 }
 
 /// Appends the answer to the request `to`.

@@ -28,21 +28,22 @@ pub(super) fn change<'e>(edit: &Edit<'e>, name: &[u8]) -> Change<'e> {
 }
 
 /// Appends the frame that `bytes` starts with, changed as `edit` says. The bytes behind those that are
-/// given are taken to follow as they are.
-pub(super) fn encode(frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec<u8>) {
+/// given are taken to follow as they are. False where the headers have no place.
+pub(super) fn encode(frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec<u8>) -> bool {
+    let wanted = edit.changes_attributes();
     let (Some((transport, encoding)), true) = (unpack(frame.format), frame.rewritable) else {
         out.extend_from_slice(bytes);
-        return;
+        return !wanted;
     };
     let base = out.len();
     let ids = edit.ids.unwrap_or(frame.ids);
     let message_id = (ids.message != frame.ids.message).then_some(ids.message as u32);
-    let headers = transport.has_header() && !(edit.set.is_empty() && edit.remove.is_empty());
-    let taken = if headers {
+    let taken = if wanted && transport.has_header() {
         put_header(frame, bytes, transport, edit, out)
     } else {
         0
     };
+    let done = !wanted || taken > 0;
     let rest = out.len(); // where what follows the edited header starts
     let seqid = frame.spans[SEQID];
     let seqid_at = seqid.start as usize;
@@ -59,7 +60,7 @@ pub(super) fn encode(frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec
         None => out.extend_from_slice(&bytes[taken..]),
     }
     if transport == Transport::Unframed {
-        return;
+        return done;
     }
     let grown = (out.len() - base).wrapping_sub(bytes.len()) as u32;
     if grown != 0 {
@@ -78,6 +79,7 @@ pub(super) fn encode(frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec
             );
         }
     }
+    done
 }
 
 /// Adds to the length at `at`.
@@ -87,7 +89,7 @@ fn grow(out: &mut [u8], at: usize, by: u32) {
 }
 
 /// Appends prelude and header with its changes. How many of `bytes` that stands for; 0, and nothing is
-/// appended, where the header would become larger than its size can say.
+/// appended, where the header, a name or a value would become larger than its size can say.
 fn put_header(
     frame: &Frame,
     bytes: &[u8],
@@ -106,7 +108,8 @@ fn put_header(
     }
     pad(out, base);
     let size = out.len() - base - PRELUDE_BYTES;
-    if size > MAX_HEADER_BYTES {
+    let fits = !transport.is_ttheader() || ttheader::fits(edit);
+    if size > MAX_HEADER_BYTES || !fits {
         out.truncate(base);
         return 0;
     }

@@ -41,6 +41,11 @@ const TRANSPORTS: [Transport; 6] = [
 const ENCODINGS: [Encoding; 3] = [Encoding::Strict, Encoding::Lax, Encoding::Compact];
 
 impl Encoding {
+    /// Whether a reader of binary messages reads it: all of them take both forms.
+    pub(super) const fn is_binary(self) -> bool {
+        !matches!(self, Self::Compact)
+    }
+
     /// The name in logs.
     pub(super) const fn as_str(self) -> &'static str {
         match self {

@@ -171,8 +171,18 @@ impl Protocol for Thrift {
         });
     }
 
-    fn encode(&self, frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec<u8>) {
-        edit::encode(frame, bytes, edit, out);
+    fn is_readable(&self, asked: Format, reply: &Frame) -> bool {
+        // A header says how its payload was written.
+        match (format::unpack(asked), format::unpack(reply.format)) {
+            (Some((_, asked)), Some((transport, encoding))) => {
+                transport.has_header() || asked.is_binary() == encoding.is_binary()
+            }
+            _ => true,
+        }
+    }
+
+    fn encode(&self, frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec<u8>) -> bool {
+        edit::encode(frame, bytes, edit, out)
     }
 
     fn error_reply(&self, to: &ReplyTo, error: &LocalError<'_>, out: &mut Vec<u8>) {

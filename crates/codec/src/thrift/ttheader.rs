@@ -207,8 +207,7 @@ fn number_key(name: &str) -> Option<u16> {
 }
 
 /// Appends the info blocks of `head` with the changes of `edit`; blocks keep their order.
-///
-/// A name and a value of more than 65,535 bytes have no place in TTHeader: such a change is left out.
+/// Names and values have to be of a size that [`fits`].
 pub(super) fn put_edited(head: &[u8], info: usize, edit: &Edit<'_>, out: &mut Vec<u8>) {
     let mut writer = Writer {
         out,
@@ -255,6 +254,14 @@ pub(super) fn put_edited(head: &[u8], info: usize, edit: &Edit<'_>, out: &mut Ve
         }
         writer.close();
     }
+}
+
+/// Whether TTHeader has a place for the names and values of an edit: 65,535 bytes each.
+pub(super) fn fits(edit: &Edit<'_>) -> bool {
+    let most = usize::from(u16::MAX);
+    edit.set
+        .iter()
+        .all(|(name, value)| name.len() <= most && value.len() <= most)
 }
 
 /// What happens to the integer key: a text key of its name takes what is set, and leaves it alone.

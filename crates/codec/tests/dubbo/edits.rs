@@ -1,8 +1,12 @@
 //! An edit changes the id, the attachments and the length, and nothing else.
 
-use meltemi_codec::{Direction, Edit, Ids, Kind};
+use meltemi_codec::dubbo::Dubbo;
+use meltemi_codec::{Direction, Edit, Ids, Kind, Protocol, ReplyTo};
 
-use crate::sample::{SAMPLES, attribute, call, edited, framed, named, only_frame};
+use crate::sample::{SAMPLES, attribute, call, edit_of, edited, framed, named, only_frame};
+
+/// The status of a reply that holds a result.
+const OK: u8 = 20;
 
 const SET: Edit<'static> = Edit {
     ids: None,
@@ -144,50 +148,136 @@ fn attachments_whose_objects_are_of_a_class_of_an_argument_are_read_and_edited()
 }
 
 #[test]
-fn attachments_of_a_reply_are_edited_where_it_has_some() {
+fn attachments_of_a_reply_are_edited_and_made_where_it_has_none() {
     for sample in SAMPLES
         .iter()
         .filter(|sample| sample.kind.0 == Kind::Response)
     {
-        let out = edited(Direction::Response, &sample.bytes, &SET);
         let name = &sample.name;
-        if !name.ends_with("-attachments") {
+        let (has_place, out) = edit_of(Direction::Response, &sample.bytes, &SET);
+        if sample.bytes[3] != OK {
+            assert!(!has_place, "{name}");
             assert_eq!(out, sample.bytes, "{name}");
             continue;
         }
-        let kept = sample.bytes.len() - 1;
-        assert_eq!(out[16..kept], sample.bytes[16..kept], "{name}");
-        assert_eq!(out[kept..], *b"\x06x-lane\x04grayZ", "{name}");
+        assert!(has_place, "{name}");
+        let pair = b"\x06x-lane\x04gray";
+        let mut expected = sample.bytes.clone();
+        if name.ends_with("-attachments") {
+            expected.truncate(sample.bytes.len() - 1);
+        } else {
+            // The type says from now on that attachments stand behind the value.
+            expected[16] += 3;
+            expected.push(b'H');
+        }
+        expected.extend_from_slice(&[&pair[..], b"Z"].concat());
+        let length = (expected.len() - 16) as u32;
+        expected[12..16].copy_from_slice(&length.to_be_bytes());
+        assert_eq!(out, expected, "{name}");
         let frame = only_frame(Direction::Response, &out);
         assert_eq!((frame.kind, frame.status), sample.kind, "{name}");
-        let edit = Edit {
-            remove: &["x-lane"],
-            ..Edit::default()
-        };
-        assert_eq!(
-            edited(Direction::Response, &out, &edit),
-            sample.bytes,
-            "{name}"
-        );
+        let found = Dubbo::new().attribute(&frame, &out, "x-lane");
+        assert_eq!(found, Some(&b"gray"[..]), "{name}");
+        let head = &out[..frame.head_len];
+        assert_eq!(Dubbo::new().attribute(&frame, head, "x-lane"), None);
     }
 }
 
 #[test]
-fn a_frame_that_cannot_be_edited_gets_its_id_all_the_same() {
+fn what_was_set_in_a_reply_can_be_removed() {
+    for sample in SAMPLES
+        .iter()
+        .filter(|sample| sample.kind.0 == Kind::Response && sample.bytes[3] == OK)
+    {
+        let name = &sample.name;
+        let remove = Edit {
+            remove: &["X-LANE"],
+            ..Edit::default()
+        };
+        let same = edit_of(Direction::Response, &sample.bytes, &remove);
+        assert_eq!(same, (true, sample.bytes.clone()), "{name}");
+        let set = edited(Direction::Response, &sample.bytes, &SET);
+        let (has_place, out) = edit_of(Direction::Response, &set, &remove);
+        assert!(has_place, "{name}");
+        if name.ends_with("-attachments") {
+            assert_eq!(out, sample.bytes, "{name}");
+        } else {
+            assert_eq!(out[17..out.len() - 2], sample.bytes[17..], "{name}");
+            assert_eq!(out[out.len() - 2..], *b"HZ", "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_has_no_place_gets_its_id_all_the_same_and_says_so() {
     let ids = Some(Ids {
         message: 3,
         header: 0,
     });
     let edit = Edit { ids, ..SET };
-    // Another serialization; a reply without attachments; one whose value cannot be walked.
+    // Another serialization; values that cannot be walked; bytes behind a value; an error.
     for (direction, flags, status, body) in [
         (Direction::Request, 0xc6, 0, &b"{}"[..]),
-        (Direction::Response, 2, 20, b"\x91\x01a"),
+        (Direction::Response, 6, 20, b"{}"),
         (Direction::Response, 2, 20, b"\x94\x60HZ"),
         (Direction::Response, 2, 20, b"\x94"),
+        (Direction::Response, 2, 20, b"\x91\x60"),
+        (Direction::Response, 2, 20, b"\x91\x01aHZ"),
+        (Direction::Response, 2, 20, b"\x92N"),
         (Direction::Response, 2, 80, b"\x01a"),
     ] {
-        let out = edited(direction, &framed(flags, status, 9, body), &edit);
-        assert_eq!(out, framed(flags, status, 3, body));
+        let bytes = framed(flags, status, 9, body);
+        let expected = framed(flags, status, 3, body);
+        assert_eq!(edit_of(direction, &bytes, &edit), (false, expected.clone()));
+        let only_id = Edit {
+            ids,
+            ..Edit::default()
+        };
+        assert_eq!(edit_of(direction, &bytes, &only_id), (true, expected));
+    }
+}
+
+#[test]
+fn attributes_can_be_changed_once_all_that_is_in_front_of_them_is_there() {
+    let dubbo = Dubbo::new();
+    for sample in SAMPLES.iter() {
+        let frame = only_frame(sample.direction, &sample.bytes);
+        let needs = dubbo.edit_needs(&frame);
+        let expected = match sample.kind.0 {
+            Kind::Response if sample.bytes[3] != OK => frame.head_len,
+            _ => frame.len,
+        };
+        assert_eq!(needs, expected, "{}", sample.name);
+    }
+    let other = only_frame(Direction::Response, &framed(6, 20, 9, b"{}"));
+    assert_eq!(dubbo.edit_needs(&other), 16);
+}
+
+#[test]
+fn only_a_caller_of_a_protocol_version_that_has_them_takes_attachments_in_a_reply() {
+    let dubbo = Dubbo::new();
+    let takes = |bytes: &[u8]| {
+        let mut to = ReplyTo::default();
+        dubbo.reply_to(&only_frame(Direction::Request, bytes), bytes, &mut to);
+        dubbo.takes_reply_attributes(&to)
+    };
+    for (version, expected) in [
+        ("2.0.2", true),
+        ("2.0.3", true),
+        ("2.0.0", false),
+        ("2.5.7", false),
+        ("2.6.2", false),
+        ("1.0.0", false),
+    ] {
+        let mut bytes = call("", b"HZ");
+        bytes[17..22].copy_from_slice(version.as_bytes());
+        assert_eq!(takes(&bytes), expected, "{version}");
+    }
+    assert!(
+        !takes(&framed(0xc6, 0, 9, b"2.0.2")),
+        "another serialization"
+    );
+    for sample in SAMPLES.iter().filter(|sample| sample.method.is_some()) {
+        assert!(takes(&sample.bytes), "{}", sample.name);
     }
 }

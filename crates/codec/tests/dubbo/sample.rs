@@ -134,10 +134,15 @@ pub fn only_frame(direction: Direction, bytes: &[u8]) -> Frame {
 
 /// The frame `bytes`, written with that edit.
 pub fn edited(direction: Direction, bytes: &[u8], edit: &Edit<'_>) -> Vec<u8> {
+    edit_of(direction, bytes, edit).1
+}
+
+/// The same, and whether it had a place for the attachments.
+pub fn edit_of(direction: Direction, bytes: &[u8], edit: &Edit<'_>) -> (bool, Vec<u8>) {
     let mut out = vec![1, 2, 3];
-    Dubbo::new().encode(&only_frame(direction, bytes), bytes, edit, &mut out);
+    let has_place = Dubbo::new().encode(&only_frame(direction, bytes), bytes, edit, &mut out);
     assert_eq!(&out[..3], [1, 2, 3], "what was there stays");
-    out.split_off(3)
+    (has_place, out.split_off(3))
 }
 
 pub fn attribute(bytes: &[u8], name: &str) -> Option<Vec<u8>> {

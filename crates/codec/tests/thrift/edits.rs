@@ -273,14 +273,14 @@ fn a_header_that_would_be_too_large_is_left_as_it_was() {
             message: 3,
             header: 4,
         });
-        let out = encode(
-            sample,
-            &Edit {
-                ids,
-                set: &five,
-                remove: &[],
-            },
-        );
+        let edit = Edit {
+            ids,
+            set: &five,
+            remove: &[],
+        };
+        let frame = only_frame(sample.direction, &sample.bytes);
+        let mut out = Vec::new();
+        assert!(!Thrift::new().encode(&frame, &sample.bytes, &edit, &mut out));
         assert_eq!(
             out,
             encode(
@@ -306,8 +306,73 @@ fn plain_transports_have_no_place_for_headers() {
             set: &[("x-lane", "blue")],
             remove: &["method"],
         };
-        assert_eq!(encode(sample, &edit), sample.bytes);
+        let mut out = Vec::new();
+        assert!(!Thrift::new().encode(&frame, &sample.bytes, &edit, &mut out));
+        assert_eq!(out, sample.bytes);
     }
+}
+
+#[test]
+fn what_a_checksum_or_a_compression_covers_stays_as_it_is_and_says_so() {
+    let sealed: Vec<_> = SAMPLES.iter().filter(|sample| !sample.rewritable).collect();
+    assert!(!sealed.is_empty());
+    for sample in sealed {
+        let frame = only_frame(sample.direction, &sample.bytes);
+        let edit = Edit {
+            remove: &["a"],
+            ..Edit::default()
+        };
+        let mut out = Vec::new();
+        assert!(!Thrift::new().encode(&frame, &sample.bytes, &edit, &mut out));
+        assert_eq!(out, sample.bytes, "{}", sample.name);
+    }
+}
+
+#[test]
+fn headers_are_edited_in_the_first_bytes_of_a_frame_whose_rest_follows() {
+    let thrift = Thrift::new();
+    let edit = Edit {
+        ids: None,
+        set: &[("x-lane", "blue")],
+        remove: &["isn"],
+    };
+    let mut seen = 0;
+    for sample in rewritable().filter(|sample| sample.format.contains("header")) {
+        let frame = only_frame(sample.direction, &sample.bytes);
+        let whole = encode(sample, &edit);
+        for there in [thrift.edit_needs(&frame), frame.len - 1] {
+            let (first, rest) = sample.bytes.split_at(there);
+            let mut out = Vec::new();
+            assert!(thrift.encode(&frame, first, &edit, &mut out));
+            out.extend_from_slice(rest);
+            assert_eq!(out, whole, "{} of {there} bytes", sample.name);
+        }
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn a_reply_is_readable_in_the_encoding_of_the_call_or_where_a_header_names_its_own() {
+    let thrift = Thrift::new();
+    let of = |name: &str| {
+        let sample = named(name);
+        only_frame(sample.direction, &sample.bytes)
+    };
+    let framed = |encoding: &str| of(&format!("apache-framed-{encoding}-call-sayHello"));
+    let (strict, lax, compact) = (framed("strict"), framed("lax"), framed("compact"));
+    for (asked, reply, readable) in [
+        (&strict, &strict, true),
+        (&strict, &lax, true),
+        (&lax, &strict, true),
+        (&compact, &compact, true),
+        (&compact, &strict, false),
+        (&lax, &compact, false),
+    ] {
+        assert_eq!(thrift.is_readable(asked.format, reply), readable);
+    }
+    let theader = |encoding: &str| of(&format!("apache-theader-{encoding}-call-sayHello"));
+    assert!(thrift.is_readable(theader("compact").format, &theader("strict")));
 }
 
 #[test]

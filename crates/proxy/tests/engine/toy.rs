@@ -21,18 +21,37 @@ pub(crate) const LOCAL: u8 = 9;
 
 const HEAD: usize = 14;
 
+/// The format of a reply that its caller cannot read.
+const STRANGE: Format = Format(2);
+
+/// Where attributes stand, each as `|name=value`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    None,
+    /// Behind the method.
+    Head,
+    /// Behind the payload.
+    Tail,
+}
+
 pub(crate) struct Toy {
     pub(crate) correlation: Correlation,
     pub(crate) max_in_flight: u32,
     pub(crate) any_order: bool,
+    pub(crate) place: Place,
 }
 
 impl Toy {
+    pub(crate) const fn with_place(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
     pub(crate) const fn with_ids() -> Self {
         Self {
             correlation: Correlation::Id,
             max_in_flight: 1,
             any_order: false,
+            place: Place::None,
         }
     }
 
@@ -41,6 +60,7 @@ impl Toy {
             correlation: Correlation::Order,
             max_in_flight: 64,
             any_order: false,
+            place: Place::None,
         }
     }
 
@@ -49,6 +69,7 @@ impl Toy {
             correlation: Correlation::Id,
             max_in_flight: 1,
             any_order: true,
+            place: Place::None,
         }
     }
 }
@@ -101,6 +122,25 @@ pub(crate) fn push(out: &mut Vec<u8>, kind: u8, id: u64, method: &[u8], payload:
     out.push(method.len() as u8);
     out.extend_from_slice(method);
     out.extend_from_slice(payload);
+}
+
+/// A text with other attributes behind it.
+fn edited(text: &[u8], edit: &Edit<'_>) -> Vec<u8> {
+    let mut parts = text.split(|byte| *byte == b'|');
+    let mut out = parts.next().unwrap_or_default().to_vec();
+    let set = edit.set.iter().map(|(name, _)| *name);
+    let gone: Vec<&str> = set.chain(edit.remove.iter().copied()).collect();
+    for part in parts {
+        let name = part.split(|byte| *byte == b'=').next().unwrap_or_default();
+        if !gone.iter().any(|gone| gone.as_bytes() == name) {
+            out.push(b'|');
+            out.extend_from_slice(part);
+        }
+    }
+    for (name, value) in edit.set {
+        out.extend_from_slice(format!("|{name}={value}").as_bytes());
+    }
+    out
 }
 
 struct ToyDecoder {
@@ -159,12 +199,17 @@ impl Decoder for ToyDecoder {
             status,
             len,
             head_len: HEAD + method,
-            format: Format(1),
+            format: if buf[HEAD..].starts_with(b"strange") && kind == Kind::Response {
+                STRANGE
+            } else {
+                Format(1)
+            },
             ids: Ids {
                 message: id,
                 header: 0,
             },
-            rewritable: true,
+            // `sealed`: a checksum covers it.
+            rewritable: !buf[HEAD..].starts_with(b"sealed"),
             // `free:` says that the reply may pass others.
             any_order: buf[HEAD..].starts_with(b"free:"),
             spans: [Span {
@@ -197,7 +242,22 @@ impl Protocol for Toy {
     }
 
     fn can_edit_attributes(&self, _format: Format) -> bool {
-        false
+        self.place != Place::None
+    }
+
+    fn edit_needs(&self, frame: &Frame) -> usize {
+        match self.place {
+            Place::Tail => frame.len,
+            _ => frame.head_len,
+        }
+    }
+
+    fn takes_reply_attributes(&self, to: &ReplyTo) -> bool {
+        !to.method.starts_with(b"old:")
+    }
+
+    fn is_readable(&self, _asked: Format, reply: &Frame) -> bool {
+        reply.format != STRANGE
     }
 
     fn decoder(&self, _: Direction, _: Format, limits: Limits) -> Box<dyn Decoder> {
@@ -219,12 +279,32 @@ impl Protocol for Toy {
         into.method.extend_from_slice(frame.spans[0].of(head));
     }
 
-    fn encode(&self, _frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec<u8>) {
+    fn encode(&self, frame: &Frame, bytes: &[u8], edit: &Edit<'_>, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         out.extend_from_slice(bytes);
         if let Some(ids) = edit.ids {
             out[start + 5..start + 13].copy_from_slice(&ids.message.to_be_bytes());
         }
+        if !edit.changes_attributes() {
+            return true;
+        }
+        let text = start + HEAD..start + frame.head_len;
+        match self.place {
+            Place::None => return false,
+            Place::Head => {
+                let method = edited(&out[text.clone()], edit);
+                out[start + 13] = method.len() as u8;
+                out.splice(text, method);
+            }
+            Place::Tail => {
+                assert_eq!(bytes.len(), frame.len, "what is behind is there");
+                let payload = edited(&out[text.end..], edit);
+                out.splice(text.end.., payload);
+            }
+        }
+        let len = frame.len + out.len() - start - bytes.len() - 4;
+        out[start..start + 4].copy_from_slice(&(len as u32).to_be_bytes());
+        true
     }
 
     fn error_reply(&self, to: &ReplyTo, error: &LocalError<'_>, out: &mut Vec<u8>) {
