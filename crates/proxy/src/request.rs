@@ -80,6 +80,9 @@ pub(crate) struct Request {
     pub(crate) keeper: Option<u8>,
     /// A cluster that gets a copy once the request is whole.
     pub(crate) copy_to: Option<Arc<str>>,
+    /// Its route changes attributes of it, of its reply.
+    pub(crate) mutates: bool,
+    pub(crate) mutates_reply: bool,
     /// Bytes of the request are still on their way from the caller.
     pub(crate) uploading: bool,
     /// Bytes of the reply went to the caller already.
@@ -114,6 +117,8 @@ pub(crate) struct Request {
     pub(crate) outcome: Outcome,
     /// Attributes that the access log wants.
     pub(crate) captured: Vec<Vec<u8>>,
+    /// The same of the reply.
+    pub(crate) captured_reply: Vec<Vec<u8>>,
 }
 
 impl Request {
@@ -127,6 +132,8 @@ impl Request {
             stream_closed: false,
             any_order: false,
             copy: false,
+            mutates: false,
+            mutates_reply: false,
             keeper: None,
             copy_to: None,
             uploading: false,
@@ -156,6 +163,7 @@ impl Request {
             kept: None,
             outcome: Outcome::Ok,
             captured: Vec::new(),
+            captured_reply: Vec::new(),
         }
     }
 
@@ -165,6 +173,8 @@ impl Request {
         self.stream = false;
         self.stream_closed = false;
         self.copy = false;
+        self.mutates = false;
+        self.mutates_reply = false;
         self.keeper = None;
         self.copy_to = None;
         self.uploading = false;
@@ -183,6 +193,7 @@ impl Request {
         self.received = 0;
         self.sent = 0;
         self.outcome = Outcome::Ok;
+        self.captured_reply.iter_mut().for_each(Vec::clear);
     }
 }
 

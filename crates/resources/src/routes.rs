@@ -207,8 +207,14 @@ fn route(from: &envoy::Route) -> Result<Route, Invalid> {
         name: from.name.as_str().into(),
         matches,
         clusters,
-        request_mutation: mutations(&from.request_headers_to_add),
-        response_mutation: mutations(&from.response_headers_to_add),
+        request_mutation: mutations(
+            &from.request_headers_to_add,
+            &from.request_headers_to_remove,
+        ),
+        response_mutation: mutations(
+            &from.response_headers_to_add,
+            &from.response_headers_to_remove,
+        ),
     })
 }
 
@@ -230,7 +236,7 @@ fn inline_route(from: &aeraki::Route) -> Result<Route, Invalid> {
     };
     let pairs = |from: &[aeraki::KeyValue]| -> Vec<Mutation> {
         from.iter()
-            .map(|pair| (pair.key.as_str().into(), pair.value.as_str().into()))
+            .map(|pair| Mutation::Set(pair.key.as_str().into(), pair.value.as_str().into()))
             .collect()
     };
     Ok(Route {
@@ -370,16 +376,19 @@ fn weighted_clusters(from: &envoy::WeightedCluster) -> Result<WeightedClusters, 
         .map_err(|reason| Invalid::at("weighted_clusters.clusters", reason))
 }
 
-fn mutations(from: &[HeaderValueOption]) -> Vec<Mutation> {
-    from.iter()
-        .filter_map(|option| option.header.as_ref())
-        .map(|header| {
-            let value = if header.value.is_empty() {
-                String::from_utf8_lossy(&header.raw_value)
-            } else {
-                header.value.as_str().into()
-            };
-            (Arc::from(header.key.as_str()), Arc::from(&*value))
-        })
-        .collect()
+/// Whatever `append_action` says, an attribute is set: it has one value.
+fn mutations(add: &[HeaderValueOption], remove: &[String]) -> Vec<Mutation> {
+    let set = add.iter().filter_map(|option| {
+        let header = option.header.as_ref()?;
+        let value = if header.value.is_empty() {
+            String::from_utf8_lossy(&header.raw_value)
+        } else {
+            header.value.as_str().into()
+        };
+        Some(Mutation::Set(header.key.as_str().into(), value.into()))
+    });
+    let remove = remove
+        .iter()
+        .map(|name| Mutation::Remove(name.as_str().into()));
+    set.chain(remove).collect()
 }

@@ -19,8 +19,15 @@ impl<A: Attributes + ?Sized> Attributes for &A {
     }
 }
 
-/// An attribute that the proxy sets on a message that takes the route: name, value.
-pub type Mutation = (Arc<str>, Arc<str>);
+/// A change of one attribute of a message that takes the route. Names are compared without case; what is set
+/// wins over what is removed, and of what is set the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Gives it this value, whether or not it is there: name, value.
+    Set(Arc<str>, Arc<str>),
+    /// Takes it out, where it is there.
+    Remove(Arc<str>),
+}
 
 /// One rule: requests that satisfy all of `matches` go to one of `clusters`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +38,9 @@ pub struct Route {
     pub matches: Vec<AttributeMatch>,
     /// Where the requests go.
     pub clusters: WeightedClusters,
-    /// Set on the request before it is forwarded.
+    /// Done to the request before it is forwarded.
     pub request_mutation: Vec<Mutation>,
-    /// Set on the response before it is sent back.
+    /// Done to the reply before it is sent back.
     pub response_mutation: Vec<Mutation>,
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) route: &'a str,
     /// Attributes of the request that the format names, in the order of [`Format::attributes`].
     pub(crate) attributes: &'a [Vec<u8>],
+    /// Attributes of the reply, in the order of [`Format::reply_attributes`].
+    pub(crate) reply_attributes: &'a [Vec<u8>],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,8 @@ enum Word {
     Route,
     /// Index into [`Format::attributes`].
     Attribute(usize),
+    /// Index into [`Format::reply_attributes`].
+    ReplyAttribute(usize),
     /// Known to Envoy, without a meaning here: `-`.
     Absent,
 }
@@ -83,6 +87,7 @@ pub(crate) struct Format {
     pieces: Vec<Piece>,
     json: bool,
     attributes: Vec<String>,
+    reply_attributes: Vec<String>,
 }
 
 impl Format {
@@ -95,6 +100,7 @@ impl Format {
             pieces: Vec::new(),
             json: format == "json",
             attributes: Vec::new(),
+            reply_attributes: Vec::new(),
         };
         if parsed.json {
             for (number, (key, word)) in JSON.iter().enumerate() {
@@ -138,6 +144,11 @@ impl Format {
         &self.attributes
     }
 
+    /// The same of the reply.
+    pub(crate) fn reply_attributes(&self) -> &[String] {
+        &self.reply_attributes
+    }
+
     /// Appends the line of `entry`.
     pub(crate) fn line(&self, entry: &Entry<'_>, into: &mut String) {
         for piece in &self.pieces {
@@ -177,9 +188,11 @@ impl Format {
             "UPSTREAM_HOST" | "UPSTREAM_REMOTE_ADDRESS" => Word::UpstreamHost,
             "UPSTREAM_CLUSTER" => Word::Cluster,
             "ROUTE_NAME" => Word::Route,
-            "REQ" if !argument.is_empty() => self.attribute(argument),
-            "RESP"
-            | "UPSTREAM_LOCAL_ADDRESS"
+            "REQ" if !argument.is_empty() => Word::Attribute(place(&mut self.attributes, argument)),
+            "RESP" if !argument.is_empty() => {
+                Word::ReplyAttribute(place(&mut self.reply_attributes, argument))
+            }
+            "UPSTREAM_LOCAL_ADDRESS"
             | "UPSTREAM_TRANSPORT_FAILURE_REASON"
             | "CONNECTION_TERMINATION_DETAILS"
             | "REQUESTED_SERVER_NAME" => Word::Absent,
@@ -189,19 +202,6 @@ impl Format {
                 ));
             }
         })
-    }
-
-    fn attribute(&mut self, name: &str) -> Word {
-        let name = name.to_lowercase();
-        let at = self
-            .attributes
-            .iter()
-            .position(|other| *other == name)
-            .unwrap_or_else(|| {
-                self.attributes.push(name);
-                self.attributes.len() - 1
-            });
-        Word::Attribute(at)
     }
 
     fn value(&self, word: Word, entry: &Entry<'_>, into: &mut String) {
@@ -221,6 +221,10 @@ impl Format {
             Word::Route => self.text(entry.route.as_bytes(), into),
             Word::Attribute(at) => {
                 self.text(entry.attributes.get(at).map_or(b"", |value| value), into);
+            }
+            Word::ReplyAttribute(at) => {
+                let value = entry.reply_attributes.get(at);
+                self.text(value.map_or(b"", |value| value), into);
             }
             Word::Absent => self.text(b"", into),
         }
@@ -260,6 +264,16 @@ impl Format {
             into.push('"');
         }
     }
+}
+
+/// The place of a name in a list, where it comes once.
+fn place(names: &mut Vec<String>, name: &str) -> usize {
+    let name = name.to_lowercase();
+    if let Some(at) = names.iter().position(|other| *other == name) {
+        return at;
+    }
+    names.push(name);
+    names.len() - 1
 }
 
 /// Appends `value` so that it can end neither its line nor its quotes.
@@ -316,6 +330,7 @@ mod tests {
             cluster: "outbound|9090|v1|a.b",
             route: "r",
             attributes: &[method.to_vec()],
+            reply_attributes: &[b"blue".to_vec()],
         };
         let mut line = String::new();
         format.line(&entry, &mut line);
@@ -338,10 +353,10 @@ mod tests {
     #[test]
     fn text_and_json_and_own_formats_say_the_same() {
         let own = written(
-            "%DURATION% %RESPONSE_FLAGS% 100%% %UPSTREAM_HOST% %REQ(:METHOD)%",
+            "%DURATION% %RESPONSE_FLAGS% 100%% %UPSTREAM_HOST% %REQ(:METHOD)% %RESP(X-Lane?Y):9%",
             b"m",
         );
-        assert_eq!(own, "7 UT 100% - m\n");
+        assert_eq!(own, "7 UT 100% - m blue\n");
         let text = written("text", b"m");
         assert!(
             text.starts_with("[1970-01-01T00:00:00.000Z] thrift \"m\" 1 UT timeout 40 50 7 - ")

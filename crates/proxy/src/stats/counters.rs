@@ -51,6 +51,8 @@ counters! {
         response_error,
         local_response_error,
         request_canceled,
+        request_mutation_skipped,
+        response_mutation_skipped,
     }
 }
 

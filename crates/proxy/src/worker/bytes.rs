@@ -2,7 +2,7 @@
 
 use std::io;
 
-use meltemi_codec::{DecodeError, Decoder};
+use meltemi_codec::{DecodeError, Decoder, ErrorKind, Frame};
 
 use super::{UPSTREAM, Worker};
 use crate::connection::{Body, LARGE, Role};
@@ -91,7 +91,8 @@ impl Worker {
                 counters.upstream_cx_rx_bytes_total += bytes.len() as u64;
                 if up.key.exclusive && up.live() == 0 {
                     counters.upstream_cx_idle_unexpected += 1;
-                    return self.upstream_broken(id, "sent what nobody asked for");
+                    let reason = "sent what nobody asked for";
+                    return self.upstream_broken(id, ErrorKind::BadResponse, reason);
                 }
             }
         }
@@ -194,7 +195,7 @@ impl Worker {
         };
         let there = frame.len.min(bytes.len());
         if there < frame.len {
-            if frame.len <= LARGE || !self.cuts_through(id) {
+            if frame.len <= LARGE || !self.cuts_through(id, &frame, there) {
                 if let Some(connection) = self.connections.get_mut(id) {
                     connection.pending = Some(Box::new(frame));
                 }
@@ -213,21 +214,18 @@ impl Worker {
         Ok(there)
     }
 
-    /// Whether large frames of this connection are passed on as they come: not where something is
-    /// written into them, which takes the whole frame.
-    fn cuts_through(&self, id: Id) -> bool {
+    /// Whether a large frame of this connection, of which so many bytes are there, is passed on as it
+    /// comes: not where something has to be written into it that is not there yet.
+    fn cuts_through(&self, id: Id, frame: &Frame, there: usize) -> bool {
         match self.connections.get(id).map(|connection| &connection.role) {
-            Some(Role::Upstream(up)) => up.key.exclusive && !self.edits_reply(up.request),
+            Some(Role::Upstream(up)) if up.key.exclusive => {
+                let request = self.requests.get(up.request);
+                let mutates = request.is_some_and(|request| request.mutates_reply);
+                !(mutates && frame.rewritable && there < up.protocol.edit_needs(frame))
+            }
+            Some(Role::Upstream(_)) => false,
             _ => true,
         }
-    }
-
-    fn edits_reply(&self, id: Id) -> bool {
-        let route = self.requests.get(id).and_then(|request| {
-            let table = request.view.as_ref()?.table()?;
-            table.table.routes().get(request.route as usize)
-        });
-        route.is_some_and(|route| !route.response_mutation.is_empty())
     }
 
     /// Passes on bytes of a frame whose head was seen; returns how many.
@@ -290,7 +288,8 @@ impl Worker {
                 if self.may_log() {
                     logging::info!("{address} sent no reply: {error}; its connection is closed");
                 }
-                self.upstream_broken(id, &format!("sent no reply: {error}"));
+                let reason = format!("sent no reply: {error}");
+                self.upstream_broken(id, ErrorKind::BadResponse, &reason);
             }
             Role::Tunnel(_) => {}
         }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use meltemi_codec::{Correlation, Edit, ErrorKind, Frame, Ids, Protocol};
-use meltemi_routing::Mutation;
+use meltemi_codec::{Correlation, ErrorKind, Frame, Ids, Protocol};
 
 use super::Worker;
+use super::mutate::{self, Side};
 use crate::connection::{LARGE, PoolKey, pause};
 use crate::request::Stage;
 use crate::slots::Id;
@@ -22,9 +22,6 @@ pub(super) enum Way {
     /// The system gave no connection.
     Failed(String),
 }
-
-/// Attributes set on one message, without memory of its own for a usual number of them.
-const SET: usize = 16;
 
 impl Worker {
     /// Sends a request to an endpoint of its cluster that it was not tried at.
@@ -256,26 +253,25 @@ impl Worker {
         };
         let (oneway, uploading, downstream) =
             (request.oneway, request.uploading, request.downstream);
-        let set = match mutation(view, request.route) {
-            Some(set)
-                if frame.rewritable
-                    && bytes.len() == frame.len
-                    && protocol.can_edit_attributes(frame.format) =>
-            {
-                set
-            }
-            _ => &[],
+        let mutation = if request.mutates {
+            mutate::of(view, request.route, Side::Request)
+        } else {
+            &[]
         };
         let before = connection.waiting();
-        let mut full = false;
-        if ids.is_some() || !set.is_empty() {
-            self.buffers.ready(&mut connection.out);
-            encode(&**protocol, frame, bytes, ids, set, &mut connection.out);
+        let (mut full, mut mutated) = (false, mutation.is_empty());
+        if ids.is_some() || (!mutated && frame.rewritable) {
+            let out = &mut connection.out;
+            self.buffers.ready(out);
+            mutated = mutate::encode(&**protocol, frame, bytes, ids, mutation, out);
             request.sent_len = connection.waiting() - before;
             self.mark(connection_id);
         } else {
             request.sent_len = bytes.len();
             full = self.append(connection_id, bytes);
+        }
+        if !mutated {
+            self.not_mutated(id, view, Side::Request);
         }
         self.count_started(id);
         if uploading && full {
@@ -343,52 +339,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// What a route sets on its requests.
-fn mutation(view: &View, route: u32) -> Option<&[Mutation]> {
-    let route = view.table()?.table.routes().get(route as usize)?;
-    Some(&route.request_mutation)
-}
-
-/// Appends a frame with other ids and attributes.
-pub(super) fn encode(
-    protocol: &dyn Protocol,
-    frame: &Frame,
-    bytes: &[u8],
-    ids: Option<Ids>,
-    set: &[Mutation],
-    out: &mut Vec<u8>,
-) {
-    if set.is_empty() {
-        let edit = Edit {
-            ids,
-            ..Edit::default()
-        };
-        return protocol.encode(frame, bytes, &edit, out);
-    }
-    let mut few = [("", ""); SET];
-    let many: Vec<(&str, &str)>;
-    let pairs: &[(&str, &str)] = if set.len() <= SET {
-        for (pair, (name, value)) in few.iter_mut().zip(set) {
-            *pair = (name, value);
-        }
-        &few[..set.len()]
-    } else {
-        many = set
-            .iter()
-            .map(|(name, value)| (&**name, &**value))
-            .collect();
-        &many
-    };
-    protocol.encode(
-        frame,
-        bytes,
-        &Edit {
-            ids,
-            set: pairs,
-            remove: &[],
-        },
-        out,
-    );
 }

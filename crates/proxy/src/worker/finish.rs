@@ -151,6 +151,7 @@ impl Worker {
             cluster,
             route: route.map_or("", |route| &*route.name),
             attributes: &request.captured,
+            reply_attributes: &request.captured_reply,
         };
         if self.log.is_empty() {
             self.log_since = now;

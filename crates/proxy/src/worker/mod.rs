@@ -13,6 +13,7 @@ mod expire;
 mod failures;
 mod finish;
 mod flush;
+mod mutate;
 mod order;
 mod replies;
 mod report;

@@ -4,13 +4,14 @@ use meltemi_codec::{Correlation, ErrorKind, Frame, Ids, Kind, Protocol, Status};
 use meltemi_routing::Mutation;
 
 use super::Worker;
-use super::dispatch::encode;
+use super::mutate::{self, Side};
+use super::requests::capture;
 use crate::connection::{Body, HIGH, pause};
 use crate::flight::Found;
 use crate::request::{Request, Stage};
 use crate::slots::Id;
 use crate::stats::labels::Outcome;
-use crate::view::View;
+use crate::view::{Head, View};
 
 impl Worker {
     /// A frame came from an upstream; `bytes` is what is there of it.
@@ -20,7 +21,8 @@ impl Worker {
             Kind::Heartbeat => return self.answer_heartbeat(id, frame, bytes),
             Kind::HeartbeatReply => return,
             Kind::Request | Kind::Oneway | Kind::StreamOpen => {
-                return self.upstream_broken(id, "sent a request where only replies can be");
+                let reason = "sent a request where only replies can be";
+                return self.upstream_broken(id, ErrorKind::BadResponse, reason);
             }
         }
         let Some(request_id) = self.asked(id, frame) else {
@@ -33,6 +35,12 @@ impl Worker {
         let Some(view) = request.view.clone() else {
             return;
         };
+        if frame.format != request.reply_to.format
+            && let Some(protocol) = view.protocol()
+            && !protocol.is_readable(request.reply_to.format, frame)
+        {
+            return self.unreadable(id, request_id);
+        }
         let outcome = match frame.status {
             Status::Ok => Outcome::Ok,
             Status::Error => Outcome::Failed,
@@ -46,6 +54,22 @@ impl Worker {
         };
         request.outcome = outcome;
         request.sent += frame.len as u64;
+        if let Some((_, format)) = &self.shared.access_log
+            && !format.reply_attributes().is_empty()
+            && let Some(protocol) = view.protocol()
+        {
+            let protocol = &**protocol;
+            let head = Head {
+                protocol,
+                frame,
+                bytes,
+            };
+            capture(
+                format.reply_attributes(),
+                &mut request.captured_reply,
+                &head,
+            );
+        }
         let goes_on = request.stream && frame.kind == Kind::StreamData;
         if !goes_on {
             request.stage = Stage::Replying;
@@ -63,6 +87,23 @@ impl Worker {
         }
     }
 
+    /// A reply is written in a way that its caller would not understand.
+    fn unreadable(&mut self, id: Id, request_id: Id) {
+        let connection = self.connections.get_mut(id);
+        let Some(up) = connection.and_then(|entry| entry.upstream()) else {
+            return;
+        };
+        let message = format!(
+            "upstream {} answered in another protocol than it was asked in",
+            up.address
+        );
+        self.clusters[up.cluster as usize]
+            .counters
+            .upstream_cx_protocol_error += 1;
+        self.leave_upstream(request_id, false);
+        self.failed_upstream(request_id, ErrorKind::BadResponse, &message);
+    }
+
     /// The request that a reply answers; None when there is none, which is dealt with.
     fn asked(&mut self, id: Id, frame: &Frame) -> Option<Id> {
         let connection = self.connections.get_mut(id)?;
@@ -72,7 +113,8 @@ impl Worker {
         if up.key.exclusive {
             let request_id = up.request;
             let Some(request) = self.requests.get(request_id) else {
-                self.upstream_broken(id, "sent a reply that nobody waits for");
+                let reason = "sent a reply that nobody waits for";
+                self.upstream_broken(id, ErrorKind::BadResponse, reason);
                 return None;
             };
             if by_id && frame.ids.message != request.reply_to.ids.message {
@@ -164,32 +206,36 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(down_id) else {
             return;
         };
-        let rewrite = frame
-            .filter(|_| last)
-            .and_then(|frame| Rewrite::of(view, request, frame));
+        let rewrite = frame.and_then(|frame| Rewrite::of(view, request, frame));
+        // Only the first bytes of a reply hold what a mutation changes.
+        let mut mutated = frame.is_none() || !request.mutates_reply;
         if !turn {
             let before = request.held.len();
             self.buffers.ready(&mut request.held);
             match rewrite {
-                Some(rewrite) => rewrite.write(bytes, &mut request.held),
+                Some(rewrite) => mutated |= rewrite.write(bytes, &mut request.held),
                 None => request.held.extend_from_slice(bytes),
             }
             let added = request.held.len() - before;
             let much = request.held.len() > HIGH;
-            return self.held_back(id, added, much && !last);
+            self.held_back(id, added, much && !last);
+        } else {
+            request.delivered = true;
+            let full = match rewrite {
+                Some(rewrite) => {
+                    self.buffers.ready(&mut connection.out);
+                    mutated |= rewrite.write(bytes, &mut connection.out);
+                    let full = connection.is_full();
+                    self.mark(down_id);
+                    full
+                }
+                None => self.append(down_id, bytes),
+            };
+            self.written(id, down_id, full, last);
         }
-        request.delivered = true;
-        let full = match rewrite {
-            Some(rewrite) => {
-                self.buffers.ready(&mut connection.out);
-                rewrite.write(bytes, &mut connection.out);
-                let full = connection.is_full();
-                self.mark(down_id);
-                full
-            }
-            None => self.append(down_id, bytes),
-        };
-        self.written(id, down_id, full, last);
+        if !mutated {
+            self.not_mutated(id, view, Side::Reply);
+        }
     }
 
     /// Reply bytes were kept for later.
@@ -303,30 +349,43 @@ struct Rewrite<'a> {
     protocol: &'a dyn Protocol,
     frame: &'a Frame,
     ids: Option<Ids>,
-    set: &'a [Mutation],
+    mutation: &'a [Mutation],
+    /// There is a mutation that the caller would not read.
+    unread: bool,
 }
 
 impl<'a> Rewrite<'a> {
     /// None where the reply goes out as it came.
     #[inline]
     fn of(view: &'a View, request: &Request, frame: &'a Frame) -> Option<Self> {
+        if (request.wire == 0 && !request.mutates_reply) || !frame.rewritable {
+            return None;
+        }
         let protocol = &**view.protocol()?;
-        let ids = (request.wire != 0).then_some(request.reply_to.ids);
-        let routes = view.table().map(|table| table.table.routes());
-        let route = routes.and_then(|routes| routes.get(request.route as usize));
-        let set = route.map_or(&[][..], |route| &route.response_mutation);
-        let edits = !set.is_empty() && protocol.can_edit_attributes(frame.format);
-        let set = if edits { set } else { &[] };
-        let changes = (ids.is_some() || edits) && frame.rewritable;
-        changes.then_some(Self {
+        let unread = request.mutates_reply && !protocol.takes_reply_attributes(&request.reply_to);
+        let mutation = if request.mutates_reply && !unread {
+            mutate::of(view, request.route, Side::Reply)
+        } else {
+            &[]
+        };
+        Some(Self {
             protocol,
             frame,
-            ids,
-            set,
+            ids: (request.wire != 0).then_some(request.reply_to.ids),
+            mutation,
+            unread,
         })
     }
 
-    fn write(&self, bytes: &[u8], out: &mut Vec<u8>) {
-        encode(self.protocol, self.frame, bytes, self.ids, self.set, out);
+    /// False where the mutation was left out.
+    fn write(&self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        mutate::encode(
+            self.protocol,
+            self.frame,
+            bytes,
+            self.ids,
+            self.mutation,
+            out,
+        ) && !self.unread
     }
 }

@@ -328,8 +328,10 @@ impl Worker {
         };
         request.route = route as u32;
         request.cluster = cluster;
-        let mutates = !table.table.routes()[route].request_mutation.is_empty();
-        if mutates && bytes.len() < frame.len && protocol.can_edit_attributes(frame.format) {
+        let rule = &table.table.routes()[route];
+        request.mutates = !rule.request_mutation.is_empty();
+        request.mutates_reply = !rule.response_mutation.is_empty();
+        if request.mutates && frame.rewritable && bytes.len() < protocol.edit_needs(frame) {
             return self.keep(id, frame, bytes, NO_MORE_FILTERS, Stage::Collecting);
         }
         self.attempt(id, frame, bytes);
@@ -361,7 +363,8 @@ impl Worker {
     }
 }
 
-fn capture(names: &[String], into: &mut Vec<Vec<u8>>, head: &Head<'_>) {
+/// Keeps the attributes of a message that the access log wants.
+pub(super) fn capture(names: &[String], into: &mut Vec<Vec<u8>>, head: &Head<'_>) {
     use meltemi_routing::Attributes;
     into.resize_with(names.len(), Vec::new);
     for (name, value) in names.iter().zip(into) {

@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use meltemi_codec::{Correlation, Direction, ErrorKind, Protocol};
+use meltemi_codec::{Correlation, Direction, ErrorKind, Frame, Limits, Protocol, ReplyTo};
 use rustix::net::sockopt::socket_error;
 
-use super::Worker;
+use super::{Worker, mutate};
 use crate::connection::{Connection, PoolKey, Role, Upstream};
 use crate::flight::Flight;
 use crate::poller::{Event, Interest};
@@ -281,17 +281,17 @@ impl Worker {
         };
         let number = up.cluster as usize;
         self.clusters[number].counters.upstream_cx_destroy_remote += 1;
-        self.upstream_broken(id, "closed the connection");
+        self.upstream_broken(id, ErrorKind::UpstreamReset, "closed the connection");
     }
 
     /// The connection broke or is of no more use.
     pub(super) fn upstream_lost(&mut self, id: Id, reason: &str) {
-        self.upstream_broken(id, reason);
+        self.upstream_broken(id, ErrorKind::UpstreamReset, reason);
     }
 
-    /// Fails what is in flight on an upstream connection, and closes it. Requests of which no byte
+    /// Fails what is in flight on an upstream connection (`kind`: reset, or an answer that is none), and closes it. Requests of which no byte
     /// was sent go elsewhere: nobody can have processed them.
-    pub(super) fn upstream_broken(&mut self, id: Id, reason: &str) {
+    pub(super) fn upstream_broken(&mut self, id: Id, kind: ErrorKind, reason: &str) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
@@ -332,7 +332,7 @@ impl Worker {
                 entry.errors += 1;
             }
             self.leave_upstream(request, false);
-            self.failed_upstream(request, ErrorKind::UpstreamReset, &message);
+            self.failed_upstream(request, kind, &message);
         }
         for request in waiting {
             self.try_elsewhere(request, &message);
@@ -356,7 +356,8 @@ impl Worker {
         requests.iter().filter_map(whole).collect()
     }
 
-    /// Sends bytes again that are a request as it was encoded for another connection.
+    /// Sends bytes again that are a request as it was encoded for another connection. What its route
+    /// changes in it is changed already; doing it again changes nothing.
     fn send_again(&mut self, id: Id, bytes: &[u8]) {
         let limits = self.codec_limits();
         let Some(request) = self.requests.get_mut(id) else {
@@ -370,16 +371,15 @@ impl Worker {
         };
         request.upstream = Id::NONE;
         request.stage = Stage::Queued;
-        let format = request.reply_to.format;
-        let mut decoder = protocol.decoder(Direction::Request, format, limits);
-        match decoder.decode(bytes) {
-            Ok(Some(frame)) if frame.len <= bytes.len() => {
+        request.wire = 0;
+        match as_asked(&**protocol, &request.reply_to, bytes, limits) {
+            Some((frame, bytes)) => {
                 self.clusters[request.cluster as usize]
                     .counters
                     .upstream_rq_retry += 1;
-                self.attempt(id, &frame, &bytes[..frame.len]);
+                self.attempt(id, &frame, &bytes);
             }
-            _ => self.fail(
+            None => self.fail(
                 id,
                 ErrorKind::UpstreamReset,
                 &"the upstream closed the connection",
@@ -469,6 +469,25 @@ impl Worker {
             self.clusters.get(number as usize)
         }
     }
+}
+
+/// The request that was encoded as `bytes`, under the ids of its caller: the next connection may be its own.
+fn as_asked(
+    protocol: &dyn Protocol,
+    to: &ReplyTo,
+    bytes: &[u8],
+    limits: Limits,
+) -> Option<(Frame, Vec<u8>)> {
+    let decode = |bytes: &[u8]| {
+        let mut decoder = protocol.decoder(Direction::Request, to.format, limits);
+        let frame = decoder.decode(bytes).ok()??;
+        (frame.len <= bytes.len()).then_some(frame)
+    };
+    let frame = decode(bytes)?;
+    let mut own = Vec::new();
+    let ids = (frame.ids != to.ids).then_some(to.ids);
+    mutate::encode(protocol, &frame, &bytes[..frame.len], ids, &[], &mut own);
+    Some((decode(&own)?, own))
 }
 
 fn cluster_opened(cluster: &mut crate::cluster::ClusterEntry) {

@@ -14,7 +14,7 @@ use meltemi_resources::{
     Cluster, Direction, Endpoint, Listener, MetaProtocol, NetworkFilter, Peer, Policy, RouteSource,
     RouteTable, Snapshot, TypedConfig,
 };
-use meltemi_routing::{AttributeMatch, Matcher, Route, WeightedClusters};
+use meltemi_routing::{AttributeMatch, Matcher, Mutation, Route, WeightedClusters};
 
 use crate::toy::{self, Message, Toy};
 
@@ -253,6 +253,9 @@ pub(crate) struct Mesh {
     pub(crate) direction: Direction,
     pub(crate) clusters: Vec<Cluster>,
     pub(crate) routes: Vec<(&'static str, Vec<(&'static str, u32)>)>,
+    /// Of every route.
+    pub(crate) request_mutation: Vec<Mutation>,
+    pub(crate) response_mutation: Vec<Mutation>,
     pub(crate) filters: Vec<&'static str>,
     /// Filters with a configuration, behind those without.
     pub(crate) configured: Vec<TypedConfig>,
@@ -273,6 +276,8 @@ impl Mesh {
                 &servers.iter().map(|one| one.address).collect::<Vec<_>>(),
             )],
             routes: vec![("", vec![("one", 1)])],
+            request_mutation: Vec::new(),
+            response_mutation: Vec::new(),
             filters: Vec::new(),
             configured: Vec::new(),
             any_order: false,
@@ -305,8 +310,8 @@ impl Mesh {
                     .map(|(name, weight)| ((*name).into(), *weight)),
             )
             .unwrap(),
-            request_mutation: Vec::new(),
-            response_mutation: Vec::new(),
+            request_mutation: self.request_mutation.clone(),
+            response_mutation: self.response_mutation.clone(),
         };
         let table =
             RouteTable::new("toy.test_80", self.routes.iter().map(route).collect()).unwrap();
@@ -355,6 +360,14 @@ fn typed(name: &str) -> TypedConfig {
         type_url: "".into(),
         value: Arc::new([]),
     }
+}
+
+pub(crate) fn set(name: &str, value: &str) -> Mutation {
+    Mutation::Set(name.into(), value.into())
+}
+
+pub(crate) fn remove(name: &str) -> Mutation {
+    Mutation::Remove(name.into())
 }
 
 pub(crate) fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {

@@ -12,6 +12,7 @@ mod limited;
 mod limits;
 mod mixed;
 mod multiplexed;
+mod mutated;
 mod observed;
 mod order;
 mod parked;

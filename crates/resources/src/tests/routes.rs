@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use meltemi_routing::{Attributes, Matcher, RouteTable};
+use meltemi_routing::{Attributes, Matcher, Mutation, RouteTable};
 
 use super::route::header_matcher::HeaderMatchSpecifier as Wanted;
 use super::*;
@@ -131,7 +131,9 @@ fn names_weights_and_mutations_of_a_route_are_kept() {
         weighted(&[("a", Some(20)), ("b", Some(80)), ("c", None)]),
     );
     split.request_headers_to_add = vec![option("lane", "blue")];
+    split.request_headers_to_remove = vec!["trace".to_owned()];
     split.response_headers_to_add = vec![option("served-by", "a")];
+    split.response_headers_to_remove = vec!["host".to_owned(), "pod".to_owned()];
     let table = table(vec![split]);
     let route = &table.routes()[0];
     assert_eq!(&*route.name, "split");
@@ -141,8 +143,12 @@ fn names_weights_and_mutations_of_a_route_are_kept() {
         .map(|(name, weight)| (&**name, weight))
         .collect();
     assert_eq!(weights, [("a", 20), ("b", 80), ("c", 0)]);
-    assert_eq!(route.request_mutation, [("lane".into(), "blue".into())]);
-    assert_eq!(route.response_mutation, [("served-by".into(), "a".into())]);
+    let set = |name: &str, value: &str| Mutation::Set(name.into(), value.into());
+    let remove = |name: &str| Mutation::Remove(name.into());
+    let expected = [set("lane", "blue"), remove("trace")];
+    assert_eq!(route.request_mutation, expected);
+    let expected = [set("served-by", "a"), remove("host"), remove("pod")];
+    assert_eq!(route.response_mutation, expected);
 }
 
 #[test]
