@@ -110,6 +110,25 @@ SPLIT = {
 }
 
 
+def test_the_changes_of_the_chosen_route_are_told() -> None:
+    changing = LANE | {
+        "requestMutation": [{"key": "a", "value": "b"}, {"key": "c", "remove": True}],
+        "responseMutation": [{"key": "d", "value": "e"}],
+    }
+    made = mesh(rule(changing, SPLIT))
+    answer = ask(made, attributes={"lane": "gray"})
+    assert answer["request_mutation"] == [{"key": "a", "value": "b"}, {"key": "c", "remove": True}]
+    assert answer["response_mutation"] == [{"key": "d", "value": "e"}]
+    told = [line.strip() for line in lines(answer) if line.strip().startswith("on the ")]
+    assert told == [
+        "on the request: sets a=b", "on the request: removes c", "on the reply: sets d=e",
+    ]  # fmt: skip
+    other = ask(made, attributes={"method": "sayHello"})
+    assert (other["request_mutation"], other["response_mutation"]) == ([], [])
+    raw = ask(made, port=70)
+    assert (raw["request_mutation"], raw["response_mutation"]) == ([], [])
+
+
 def test_it_names_the_route_that_matches_and_why_each_earlier_one_did_not() -> None:
     answer = ask(mesh(rule(LANE, SPLIT)), attributes={"method": "sayHello", "lane": "blue"})
     assert answer["rule"] == "shop/rule"

@@ -63,10 +63,7 @@ def matching(attributes: str) -> str:
         ),
         (
             f"{{hosts: [{HOST}], routes: [{{{TO}, requestMutation: [{{key: a, value: ''}}]}}]}}",
-            [
-                "warning not-there-yet spec.routes[0].requestMutation",
-                "error bad-value spec.routes[0].requestMutation[0].value",
-            ],
+            ["error bad-value spec.routes[0].requestMutation[0].value"],
         ),
         (
             f"{{hosts: [{HOST}], localRateLimit: {{}}}}",
@@ -249,3 +246,39 @@ def test_aerakis_demos_and_tests_are_accepted_but_for_templates(cases: Path) -> 
     for path in files:
         found = config.load([config.Source(path.name, path.read_bytes())], "meta-x")
         assert not config.errors(found.issues), path
+
+
+@pytest.mark.parametrize("field", ["requestMutation", "responseMutation"])
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ("[]", []),
+        ("[{key: a, value: b}, {key: c, remove: true}, {key: d, value: e, remove: false}]", []),
+        ("[{key: a}]", ["error missing-field [0].value"]),
+        ("[{key: a, remove: false}]", ["error missing-field [0].value"]),
+        ("[{value: b}]", ["error missing-field [0].key"]),
+        ("[{key: a, value: b, remove: true}]", ["error one-of [0]"]),
+        ("[{key: a, value: b}, {key: A, remove: true}]", ["error one-of [1].key"]),
+        ("[{key: a, value: b}, {key: A, value: c}]", ["warning duplicate-value [1].key"]),
+        ("[{key: a, value: 5}]", ["error wrong-type [0].value"]),
+        ('[{key: a, value: "b\\nc"}]', ["error bad-value [0].value"]),
+        ('[{key: "a\\0", value: b}]', ["error bad-value [0].key"]),
+        (f"[{{key: a, value: {'x' * 16_384}}}]", []),
+        (f"[{{key: a, value: {'x' * 16_385}}}]", ["error bad-value [0].value"]),
+        ("[{key: a, valeu: b, remove: true}]", ["error unknown-field [0].valeu"]),
+        ("[null, 5]", ["error wrong-type [0]", "error wrong-type [1]"]),
+    ],
+)
+def test_changes_of_attributes(
+    load: Load, said: Said, field: str, changes: str, expected: list[str]
+) -> None:
+    found = said(load(router(f"{{hosts: [{HOST}], routes: [{{{TO}, {field}: {changes}}}]}}")))
+    assert [line.replace(f"spec.routes[0].{field}", "") for line in found] == expected
+
+
+def test_changes_of_attributes_come_to_the_model_in_their_order(load: Load) -> None:
+    changes = "requestMutation: [{key: Foo, value: bar}, {key: b, remove: true}]"
+    loaded = load(router(f"{{hosts: [{HOST}], routes: [{{{TO}, {changes}}}]}}"))
+    mesh, _ = config.build(loaded.objects, Addresses())
+    (route,) = mesh.meta_routers[0].routes
+    assert (route.request_mutation, route.response_mutation) == ((("Foo", "bar"), ("b", None)), ())

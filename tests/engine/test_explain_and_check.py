@@ -30,8 +30,12 @@ def test_an_expression_that_the_engine_does_not_take_raises_with_the_reason(
 
 
 def test_an_explanation_says_why_each_earlier_route_did_not_match() -> None:
+    changes = {
+        "request_headers_to_add": [{"header": {"key": "a", "value": "b"}}],
+        "response_headers_to_remove": ["c"],
+    }
     table = messages.serialize(
-        route_configuration(to("v1", "sayHello", "v1"), to("v2", name="all"))
+        route_configuration(to("v1", "sayHello", "v1"), to("v2", name="all") | changes)
     )
     explained = engine.explain_route(table, {"METHOD": "sayBye"})
     assert explained == [
@@ -40,12 +44,16 @@ def test_an_explanation_says_why_each_earlier_route_did_not_match() -> None:
             "matched": False,
             "reasons": ['method is "sayBye": method exact "sayHello" does not hold'],
             "clusters": [{"name": "v1", "weight": 1}],
+            "request_mutation": [],
+            "response_mutation": [],
         },
         {
             "name": "all",
             "matched": True,
             "reasons": [],
             "clusters": [{"name": "v2", "weight": 1}],
+            "request_mutation": [{"key": "a", "value": "b"}],
+            "response_mutation": [{"key": "c", "remove": True}],
         },
     ]
     assert engine.explain_route(table, {})[0]["reasons"] == [

@@ -85,3 +85,21 @@ def test_mutations_hashes_and_mirrors_travel_too() -> None:
     assert found["route"]["request_mirror_policies"] == [{"cluster": "m"}]
     assert found["request_mutation"] == [{"key": "k", "value": "v"}]
     assert found["response_mutation"] == [{"key": "r", "value": "w"}]
+
+
+def test_what_is_removed_is_shown_as_it_is_written_in_yaml() -> None:
+    """MetaProtocol's own message has no word for it."""
+    removing = route(
+        [],
+        {"cluster": "c"},
+        request_headers_to_add=[{"header": {"key": "k", "value": "v"}}],
+        request_headers_to_remove=["gone"],
+        response_headers_to_remove=["a", "b"],
+    )
+    envoy = {"name": "r", "virtual_hosts": [{"name": "v", "routes": [removing]}]}
+    [found] = route_configuration(envoy)["routes"]
+    assert found["request_mutation"] == [
+        {"key": "k", "value": "v"},
+        {"key": "gone", "remove": True},
+    ]
+    assert [each["key"] for each in found["response_mutation"]] == ["a", "b"]

@@ -299,6 +299,15 @@ def test_a_rule_that_envoy_cannot_test_is_left_out_by_name_and_never_widened(
     assert reason.startswith("route 'narrow': Envoy's Thrift proxy cannot")
 
 
+def test_mutations_that_envoy_cannot_make_are_named() -> None:
+    changing = dataclasses.replace(route("r", ("v1", 0)), request_mutation=(("lane", "blue"),))
+    listener = listeners(mesh(router(changing)), ENVOY)[f"{VIP}_9090"]
+    (made,) = thrift(listener)["route_config"]["routes"]
+    assert made["route"] == {"cluster": f"outbound|9090|v1|{HOST}"}
+    (reason,) = listener["metadata"]["filter_metadata"]["meltemi"]["left_out"]
+    assert reason == "mutations of route 'r': Envoy's Thrift proxy cannot change headers"
+
+
 def test_envoy_is_sent_no_weight_of_0_which_it_would_refuse() -> None:
     rule = router(route("split", ("v1", 0), ("v2", 100)))
     (made,) = thrift(listeners(mesh(rule), ENVOY)[f"{VIP}_9090"])["route_config"]["routes"]

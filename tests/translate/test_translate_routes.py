@@ -82,15 +82,21 @@ def test_a_destination_may_name_another_port_host_and_subset_even_unknown_ones()
     assert made["route"] == {"cluster": "outbound|99|v9|nobody.x.svc.cluster.local"}
 
 
-def test_mutations_are_headers_to_add() -> None:
+def test_mutations_are_headers_to_add_and_to_remove() -> None:
     to = (WeightedDestination(Destination(HOST), 0),)
-    mutating = MetaRoute("r", (), to, (("foo", "bar"), ("a", "b")), (("back", "c"),))
+    request = (("foo", "bar"), ("gone", None), ("a", "b"))
+    mutating = MetaRoute("r", (), to, request, (("back", "c"), ("x", None), ("y", None)))
     (made,) = routes(mesh(router(mutating)))
     added = {key: [h["header"] for h in made[key]] for key in made if key.endswith("_to_add")}
     assert added == {
         "request_headers_to_add": [{"key": "foo", "value": "bar"}, {"key": "a", "value": "b"}],
         "response_headers_to_add": [{"key": "back", "value": "c"}],
     }
+    assert made["request_headers_to_remove"] == ["gone"]
+    assert made["response_headers_to_remove"] == ["x", "y"]
+    only_removes = MetaRoute("r", (), to, (("gone", None),))
+    (made,) = routes(mesh(router(only_removes)))
+    assert {key for key in made if "headers" in key} == {"request_headers_to_remove"}
 
 
 def test_a_rule_holds_only_for_callers_that_it_is_exported_to() -> None:

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use meltemi_resources::LocalRateLimit;
-use meltemi_routing::{Attributes, ConditionTrace, Route, RouteTrace};
+use meltemi_routing::{Attributes, ConditionTrace, Mutation, Route, RouteTrace};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -25,7 +25,8 @@ pub(crate) fn check_regex(py: Python<'_>, pattern: &str) -> PyResult<()> {
 /// `route_configuration` is a serialized envoy.config.route.v3.RouteConfiguration; names of `attributes`
 /// are compared without case. Returns the routes from the first to the one that matches (all of
 /// them where none does), each with `name`, `matched`, `reasons` (a sentence a condition) and `clusters`
-/// (each with `name` and `weight`).
+/// (each with `name` and `weight`), `request_mutation` and `response_mutation` (each a list of `key` and
+/// `value`, or of `key` and `remove`, which is true).
 ///
 /// Raises ValueError with field and reason when the engine would refuse the configuration.
 #[pyfunction]
@@ -65,6 +66,8 @@ fn route_dict<'py>(
         clusters.append(cluster)?;
     }
     dict.set_item("clusters", clusters)?;
+    dict.set_item("request_mutation", mutation(py, &route.request_mutation)?)?;
+    dict.set_item("response_mutation", mutation(py, &route.response_mutation)?)?;
     Ok(dict)
 }
 
@@ -107,6 +110,25 @@ pub(crate) fn explain_limit<'py>(
     dict.set_item("conditions", conditions)?;
     dict.set_item("bucket", rate.map(|rate| rate.to_string()))?;
     Ok(dict)
+}
+
+fn mutation<'py>(py: Python<'py>, changes: &[Mutation]) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for change in changes {
+        let dict = PyDict::new(py);
+        match change {
+            Mutation::Set(name, value) => {
+                dict.set_item("key", &**name)?;
+                dict.set_item("value", &**value)?;
+            }
+            Mutation::Remove(name) => {
+                dict.set_item("key", &**name)?;
+                dict.set_item("remove", true)?;
+            }
+        }
+        list.append(dict)?;
+    }
+    Ok(list)
 }
 
 /// Attributes as the caller wrote them; names without case.

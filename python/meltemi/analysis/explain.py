@@ -58,10 +58,11 @@ class Question:
 
 def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
     """The answer as JSON: `service`, `port`, `protocol`, `namespace`, `from`, `attributes`, `rule`,
-    `routes` (each with `name`, `matched`, `reasons`), `route`, `clusters` (each with `name`,
-    `weight`, `percent`, `endpoints`, `problem`), `problem`, `limits` (`limits.met`), `interface`,
-    which a Dubbo service may stand for, and `notes`. A request to it has that interface unless the
-    question says otherwise.
+    `routes` (each with `name`, `matched`, `reasons`), `route`, `request_mutation`,
+    `response_mutation` (of that route: each with `key`, and `value` or `remove`), `clusters` (each
+    with `name`, `weight`, `percent`, `endpoints`, `problem`), `problem`, `limits` (`limits.met`),
+    `interface`, which a Dubbo service may stand for, and `notes`. A request to it has that
+    interface unless the question says otherwise.
 
     Raises UnknownNameError for a service, port or caller that the mesh does not have."""
     callers = _callers(mesh, question)
@@ -100,6 +101,8 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
         "rule": None,
         "routes": [],
         "route": None,
+        "request_mutation": [],
+        "response_mutation": [],
         "clusters": _clusters(mesh, [(cluster, 1)], namespace, resources),
         "problem": None,
     }
@@ -159,6 +162,8 @@ def _routed(
         "rule": ruled_by,
         "routes": [{key: trace[key] for key in ("name", "matched", "reasons")} for trace in traces],
         "route": chosen["name"] if chosen else None,
+        "request_mutation": chosen["request_mutation"] if chosen else [],
+        "response_mutation": chosen["response_mutation"] if chosen else [],
         "clusters": _clusters(mesh, weighted, namespace, resources),
         "problem": None if chosen else f"no route of MetaRouter {ruled_by} matches",
     }
@@ -241,6 +246,11 @@ def lines(answer: Mapping[str, Any]) -> Iterable[str]:
     for route in answer["routes"]:
         yield f"  {'takes' if route['matched'] else 'skips'} route {route['name'] or '(no name)'}"
         yield from (f"    {reason}" for reason in route["reasons"])
+    for side, message in (("request", "request"), ("response", "reply")):
+        for change in answer[f"{side}_mutation"]:
+            key = change["key"]
+            what = f"removes {key}" if "remove" in change else f"sets {key}={change['value']}"
+            yield f"    on the {message}: {what}"
     yield from limits.lines(answer["limits"])
     if answer["problem"]:
         yield f"error to the caller: {answer['problem']}"

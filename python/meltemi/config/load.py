@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from meltemi.config import check
+from meltemi.config import check, placeless
 from meltemi.config.check import Checked, Object
 from meltemi.config.documents import parse
 from meltemi.config.issues import Issue, errors
@@ -74,7 +74,8 @@ def read(source: Source, default_namespace: str = "default") -> Read:
 def combine(
     parts: Iterable[Read], owners: Mapping[ObjectRef, str] = MappingProxyType({})
 ) -> Loaded:
-    """All files together: an object that is there twice is an error, and the first one counts.
+    """All files together: an object that is there twice is an error, and the first one counts; so
+    is a rule that asks a protocol for what it has no place for.
 
     `owners` (which file held an object before) come first, so that a second copy changes
     nothing, wherever its file stands."""
@@ -88,7 +89,10 @@ def combine(
             issues.append(_twice(item, earlier))
     objects = tuple(first[ref] for ref in sorted(first))
     issues.extend(_routers_of_one_host(objects))
-    return Loaded(objects, tuple(issues))
+    misplaced = placeless.check(objects)
+    issues.extend(misplaced.values())
+    valid = tuple(item for item in objects if item.ref not in misplaced)
+    return Loaded(valid, tuple(issues))
 
 
 def load(sources: Iterable[Source], default_namespace: str = "default") -> Loaded:

@@ -20,6 +20,7 @@ from meltemi.model import (
     LocalRateLimit,
     MetaRoute,
     MetaRouter,
+    Mutation,
     StringMatch,
     Subset,
     TokenBucket,
@@ -172,9 +173,13 @@ def _route(route: routers.Route, namespace: str) -> MetaRoute:
         destinations=tuple(
             _destination(item, namespace, alone=len(destinations) == 1) for item in destinations
         ),
-        request_mutation=tuple((pair.key, pair.value) for pair in route.request_mutation or ()),
-        response_mutation=tuple((pair.key, pair.value) for pair in route.response_mutation or ()),
+        request_mutation=_mutation(route.request_mutation),
+        response_mutation=_mutation(route.response_mutation),
     )
+
+
+def _mutation(changes: list[routers.Mutation] | None) -> Mutation:
+    return tuple((each.key, None if each.remove else each.value) for each in changes or ())
 
 
 def _matches(match: routers.Match | None) -> tuple[tuple[str, StringMatch], ...]:

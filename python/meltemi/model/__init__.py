@@ -18,6 +18,7 @@ from meltemi.model.route import (
     Destination,
     MetaRoute,
     MetaRouter,
+    Mutation,
     WeightedDestination,
 )
 from meltemi.model.service import Endpoint, Resolution, Service, ServicePort
@@ -38,6 +39,7 @@ __all__ = [
     "MeshMode",
     "MetaRoute",
     "MetaRouter",
+    "Mutation",
     "ObjectRef",
     "Resolution",
     "Service",

@@ -14,6 +14,10 @@ BUILT_IN_CODECS = {
 ENGINE_CODECS = frozenset(BUILT_IN_CODECS.values())
 """The codecs that the engine has. A port of another one is forwarded as TCP."""
 
+MUTABLE_CODECS = ENGINE_CODECS
+"""Those of them whose messages have a place for attributes that a rule sets: Dubbo's attachments,
+the headers of THeader and TTHeader."""
+
 
 @dataclass(frozen=True, slots=True)
 class ApplicationProtocol:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from meltemi.model.limit import LocalRateLimit
 from meltemi.model.match import StringMatch
 
+Mutation = tuple[tuple[str, str | None], ...]
+"""Changes of attributes: name, and the value that it gets; None takes the attribute out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -30,8 +33,8 @@ class MetaRoute:
     name: str
     match: tuple[tuple[str, StringMatch], ...]
     destinations: tuple[WeightedDestination, ...]
-    request_mutation: tuple[tuple[str, str], ...] = ()
-    response_mutation: tuple[tuple[str, str], ...] = ()
+    request_mutation: Mutation = ()
+    response_mutation: Mutation = ()
 
 
 @dataclass(frozen=True, slots=True)

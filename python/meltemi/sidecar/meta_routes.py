@@ -1,7 +1,8 @@
 """Envoy's RouteConfiguration, as it travels, back to MetaProtocol's, as people write and read it.
 
 The mapping is MetaProtocol Proxy's own (its rds_impl.cc, httpRouteConfig2MetaProtocolRouteConfig):
-headers are metadata, headers to add are mutations. Works on protobuf JSON with .proto names."""
+headers are metadata, headers to add are mutations. A header to remove, which MetaProtocol has no
+word for, is a mutation with `remove`. Works on protobuf JSON with .proto names."""
 
 from __future__ import annotations
 
@@ -34,12 +35,12 @@ def _route(envoy: Mapping[str, Any]) -> Json:
     route: Json = {"name": envoy.get("name", ""), "match": _match(envoy.get("match", {}))}
     if "route" in envoy:
         route["route"] = _action(envoy["route"])
-    for theirs, ours in (
-        ("request_headers_to_add", "request_mutation"),
-        ("response_headers_to_add", "response_mutation"),
-    ):
-        if theirs in envoy:
-            route[ours] = [_mutation(added) for added in envoy[theirs]]
+    for side in ("request", "response"):
+        mutation = [_mutation(added) for added in envoy.get(f"{side}_headers_to_add", [])]
+        removed = envoy.get(f"{side}_headers_to_remove", [])
+        mutation += [{"key": key, "remove": True} for key in removed]
+        if mutation:
+            route[f"{side}_mutation"] = mutation
     return route
 
 

@@ -1,14 +1,13 @@
 """Routes of a port with a codec, as Aeraki maps a MetaRouter onto Envoy's RouteConfiguration.
 
 Both MetaProtocol Proxy and the engine read it back: the headers of a match are attributes, headers
-to add are mutations (aeraki, internal/xds/utils.go)."""
+to add are mutations (aeraki, internal/xds/utils.go). Headers to remove only the engine reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
-from meltemi.model import MetaRoute, MetaRouter, StringMatch, WeightedDestination
+from meltemi.model import MetaRoute, MetaRouter, Mutation, StringMatch, WeightedDestination
 from meltemi.translate import names
 from meltemi.xds import messages
 
@@ -46,10 +45,14 @@ def _route(route: MetaRoute, port: int) -> dict[str, Any]:
         "match": match,
         "route": _action(route.destinations, port),
     }
-    if route.request_mutation:
-        made["request_headers_to_add"] = _headers(route.request_mutation)
-    if route.response_mutation:
-        made["response_headers_to_add"] = _headers(route.response_mutation)
+    for side, mutation in (
+        ("request", route.request_mutation),
+        ("response", route.response_mutation),
+    ):
+        if added := _headers(mutation):
+            made[f"{side}_headers_to_add"] = added
+        if removed := [key for key, value in mutation if value is None]:
+            made[f"{side}_headers_to_remove"] = removed
     return made
 
 
@@ -79,9 +82,10 @@ def _action(destinations: tuple[WeightedDestination, ...], port: int) -> dict[st
     return {"weighted_clusters": {"clusters": clusters, "total_weight": {"value": total}}}
 
 
-def _headers(mutation: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+def _headers(mutation: Mutation) -> list[dict[str, Any]]:
     overwrite = "OVERWRITE_IF_EXISTS_OR_ADD"
     return [
         {"header": {"key": key, "value": value}, "append_action": overwrite}
         for key, value in mutation
+        if value is not None
     ]

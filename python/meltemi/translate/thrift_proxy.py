@@ -3,8 +3,8 @@
 Its routes are part of the listener. It can test a method only for equality and knows a multiplexed
 call as `SERVICE:METHOD`; other attributes are headers, which only THeader carries. A rule that it
 cannot test is left out, never widened to match more than it says: the listener's metadata
-`meltemi.left_out` names it and says why. It cannot change headers, so mutations stay undone, and it
-has no local rate limit for requests, which is named there too."""
+`meltemi.left_out` names it and says why. It cannot change headers, and has no local rate limit for
+requests: both are named there too."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ THRIFT: Final = "thrift"
 THRIFT_FILTER: Final = "envoy.filters.network.thrift_proxy"
 ROUTER_FILTER: Final = "envoy.filters.thrift.router"
 NO_LIMIT: Final = "localRateLimit: Envoy's Thrift proxy has no local rate limit"
+CANNOT_MUTATE: Final = "Envoy's Thrift proxy cannot change headers"
 
 
 class CannotMatchError(Exception):
@@ -69,6 +70,8 @@ def _routes(rules: tuple[MetaRoute, ...], port: int) -> tuple[list[dict[str, Any
             left_out.append(f"route {rule.name!r}: {reason}")
         else:
             routes.append({"match": match, "route": _action(rule, port)})
+            if rule.request_mutation or rule.response_mutation:
+                left_out.append(f"mutations of route {rule.name!r}: {CANNOT_MUTATE}")
     return routes, left_out
 
 

@@ -11,6 +11,12 @@ from meltemi.config.rules import names
 
 _CONDITIONS = ("exact", "prefix", "regex")
 
+MUTATIONS = ("requestMutation", "responseMutation")
+
+LONGEST_MUTATION_BYTES = 16_384
+"""Of a key and of a value: Envoy refuses longer ones (`HeaderValue`), and mutations travel in its
+messages."""
+
 
 def check(spec: Place, namespace: str) -> Iterator[Finding]:
     for host in spec["hosts"].items:
@@ -47,6 +53,48 @@ def _routes(routes: Place) -> Iterator[Finding]:
         yield from _match(route["match"])
         yield from _destinations(route["route"])
         yield from _mirror(route)
+        for field in MUTATIONS:
+            yield from _mutation(route[field])
+
+
+def _mutation(changes: Place) -> Iterator[Finding]:
+    before: dict[str, Place] = {}
+    for change in changes.items:
+        yield from _change(change)
+        key = change["key"]
+        if not key.text:
+            continue
+        earlier = before.setdefault(key.text.lower(), change)
+        if earlier is change:
+            continue
+        if earlier["remove"].true != change["remove"].true:
+            yield key.error(
+                "one-of", f"{key.text} is both set and removed", "leave one of them out"
+            )
+        else:
+            yield key.warning(
+                "duplicate-value", f"{key.text} comes twice: the last one counts",
+                "names compare without case",
+            )  # fmt: skip
+
+
+def _change(change: Place) -> Iterator[Finding]:
+    value = change["value"]
+    if value.there and change["remove"].true:
+        yield change.error("one-of", "value and remove exclude each other")
+    if isinstance(change.value, dict) and not (value.there or change["remove"].true):
+        yield value.error(
+            "missing-field", "value is missing", "value: …, or remove: true to take it out"
+        )
+    for part, name in ((change["key"], "key"), (value, "value")):
+        if len(part.text.encode(errors="replace")) > LONGEST_MUTATION_BYTES:
+            yield part.error(
+                "bad-value", f"{name} is too long, want {LONGEST_MUTATION_BYTES} bytes at most"
+            )
+        if any(letter in part.text for letter in "\0\r\n"):
+            yield part.error(
+                "bad-value", f"{name} has a line break or a NUL in it", "one line of text"
+            )
 
 
 def _match(match: Place) -> Iterator[Finding]:

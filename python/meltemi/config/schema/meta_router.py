@@ -45,9 +45,12 @@ class RouteDestination(Schema):
     weight: UInt32 | None = None
 
 
-class KeyValue(Schema):
+class Mutation(Schema):
+    """Sets an attribute, or takes it out: one of the two (`remove` is ours, not Aeraki's)."""
+
     key: Text
-    value: Text
+    value: Text | None = None
+    remove: bool | None = None
 
 
 class Percent(Schema):
@@ -60,8 +63,8 @@ class Route(Schema):
     route: list[RouteDestination] | None = None
     mirror: Annotated[Destination | None, not_yet] = None
     mirror_percentage: Annotated[Percent | None, not_yet] = None
-    request_mutation: Annotated[list[KeyValue] | None, not_yet] = None
-    response_mutation: Annotated[list[KeyValue] | None, not_yet] = None
+    request_mutation: list[Mutation] | None = None
+    response_mutation: list[Mutation] | None = None
 
 
 class TokenBucket(Schema):
