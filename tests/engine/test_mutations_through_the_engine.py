@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dubbo_wire
 import pytest
 from engine_mesh import Mesh, listener, route_configuration, start_engine, to
 from meltemi.config import Source, build, errors, load
@@ -195,6 +196,12 @@ def test_a_changed_call_differs_in_its_attachments_only(
     assert after["attributes"] == {**attributes, "x-lane": b"gray"}
     assert seen[16:-13] + b"Z" == call[16:].replace(path, b"", 1)
     assert seen[-13:] == b"\x06x-lane\x04grayZ"
+    # A full reader of another make finds the same.
+    was, is_now = dubbo_wire.decode(call), dubbo_wire.decode(seen)
+    assert isinstance(was, dubbo_wire.Request) and isinstance(is_now, dubbo_wire.Request)
+    kept = {name: value for name, value in was.attachments.items() if name != "path"}
+    assert repr(is_now.attachments) == repr({**kept, "x-lane": "gray"})
+    assert repr((is_now.types, is_now.arguments)) == repr((was.types, was.arguments))
 
 
 def text(value: bytes) -> bytes:
@@ -223,6 +230,10 @@ def test_a_reply_gets_attachments_whether_or_not_it_has_some(
         else:
             assert got[16:] == bytes([reply[16] + 3]) + reply[17:] + b"H" + pair + b"Z"
         assert skipped(mesh) == (0, 0)
+        was, is_now = dubbo_wire.decode(reply), dubbo_wire.decode(got)
+        assert isinstance(was, dubbo_wire.Reply) and isinstance(is_now, dubbo_wire.Reply)
+        assert repr((is_now.exception, is_now.value)) == repr((was.exception, was.value))
+        assert is_now.attachments == {**(was.attachments or {}), "x-lane": "gray"}
 
 
 def test_a_reply_without_a_place_comes_as_it_was_and_is_counted(

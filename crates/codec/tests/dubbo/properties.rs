@@ -1,7 +1,7 @@
 //! What holds for any bytes.
 
 use meltemi_codec::dubbo::Dubbo;
-use meltemi_codec::{Direction, Edit, ErrorKind, Frame, Ids, LocalError, Protocol, ReplyTo};
+use meltemi_codec::{Direction, Edit, ErrorKind, Frame, Ids, Kind, LocalError, Protocol, ReplyTo};
 use proptest::prelude::*;
 
 use crate::sample::{SAMPLES, as_java, call, frames};
@@ -130,6 +130,40 @@ proptest! {
             prop_assert_eq!(&out[16..arguments], &one[16..arguments], "the arguments stay");
             for (name, _) in &set {
                 if ["method", "interface"].contains(name) { continue }
+                let value = set.iter().rev().find(|(other, _)| other.eq_ignore_ascii_case(name));
+                let value = value.map(|(_, value)| as_java(value));
+                prop_assert_eq!(dubbo.attribute(after, &out, &name.to_lowercase()).map(<[u8]>::to_vec), value);
+            }
+        }
+    }
+
+    #[test]
+    fn an_edited_reply_is_read_as_it_was_edited_or_has_no_place(
+        (_, bytes) in mutated(),
+        set in prop::collection::vec(("[a-zA-Z0-9_-]{1,12}|lane", "\\PC{0,40}"), 1..3),
+        remove in prop::collection::vec("[a-zA-Z0-9_-]{1,12}|lane|seed|last", 0..3),
+    ) {
+        let dubbo = Dubbo::new();
+        let (found, _) = frames(Direction::Response, &bytes, bytes.len().max(1));
+        let mut start = 0;
+        for (end, frame) in found {
+            let Some(one) = bytes.get(start..end) else { break };
+            start = end;
+            if frame.kind != Kind::Response { continue }
+            let set: Vec<(&str, &str)> = set.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+            let remove: Vec<&str> = remove.iter().map(String::as_str).collect();
+            let mut out = Vec::new();
+            if !dubbo.encode(&frame, one, &Edit { ids: None, set: &set, remove: &remove }, &mut out) {
+                prop_assert_eq!(&out[..], one);
+                continue
+            }
+            let (again, again_end) = frames(Direction::Response, &out, out.len());
+            prop_assert_eq!(again_end, Ok(()));
+            prop_assert_eq!(again.len(), 1);
+            let (len, after) = &again[0];
+            prop_assert_eq!(*len, out.len());
+            prop_assert_eq!((after.kind, after.status, after.ids), (frame.kind, frame.status, frame.ids));
+            for (name, _) in &set {
                 let value = set.iter().rev().find(|(other, _)| other.eq_ignore_ascii_case(name));
                 let value = value.map(|(_, value)| as_java(value));
                 prop_assert_eq!(dubbo.attribute(after, &out, &name.to_lowercase()).map(<[u8]>::to_vec), value);
