@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 
 APPS = Path(__file__).with_name("apps")
-DUBBO = Path(__file__).resolve().parents[2] / "examples" / "dubbo" / "python"
 sys.path[:0] = [str(Path(__file__).parent), str(APPS)]
 
 import hello_mesh  # noqa: E402 - found by the path above
@@ -20,9 +18,7 @@ from protocols import MODES, PROTOCOLS, WIRES, Connection, Wire  # noqa: E402
 def hello(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """The running mesh of `hello_mesh`; a test that applies a rule deletes it."""
     directory = tmp_path_factory.mktemp("hello") / "mesh"
-    shutil.copytree(APPS, directory, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in DUBBO.glob("*.py"):
-        shutil.copy(file, directory)
+    hello_mesh.put_programs(directory)
     notes = directory.parent / "notes"
     notes.touch()
     (directory / "mesh.yaml").write_text(hello_mesh.documents(str(notes)))

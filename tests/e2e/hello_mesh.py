@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+APPS = Path(__file__).with_name("apps")
+DUBBO = Path(__file__).resolve().parents[2] / "examples" / "dubbo" / "python"
 
 NAMESPACE = "hello"
 SERVICE, MULTIPLEXED = "hello-server", "hello-multiplexed"
@@ -29,6 +34,13 @@ PORTS = [
     *({"name": f"tcp-metaprotocol-thrift-{n}", "port": p} for n, p in THRIFT_PORTS.items()),
     {"name": "tcp-metaprotocol-dubbo", "port": DUBBO_PORT},
 ]
+
+
+def put_programs(directory: Path) -> None:
+    """Makes `directory`, with the programs that a mesh of it runs."""
+    shutil.copytree(APPS, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in DUBBO.glob("*.py"):
+        shutil.copy(file, directory)
 
 
 def documents(notes: str) -> str:

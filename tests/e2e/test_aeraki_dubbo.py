@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 import dubbo_wire
 import pytest
 import yaml
-from conftest import APPS, DUBBO
 from dubbo_wire import Reply, Request
-from hello_mesh import answered_by
+from hello_mesh import answered_by, put_programs
 from mesh import Mesh, running
 from protocols import DubboConnection
 
@@ -45,9 +43,7 @@ def provider(version: str, group: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def demo(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     directory = tmp_path_factory.mktemp("aeraki") / "mesh"
-    shutil.copytree(APPS, directory, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in DUBBO.glob("*.py"):
-        shutil.copy(file, directory)
+    put_programs(directory)
     consumer = {"app": "dubbo-sample-consumer"}
     workloads = [
         provider("v1", "user"),
