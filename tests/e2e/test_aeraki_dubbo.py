@@ -154,6 +154,20 @@ def test_subsets_are_named_the_same_by_rules_clusters_and_endpoints(
     assert sum(len(locality["lb_endpoints"]) for locality in endpoints["endpoints"]) == 2
 
 
+def test_the_local_limit_lets_2_of_10_calls_through_and_says_why_not_the_others(
+    demo: Mesh, cases: Path, consumer: DubboConnection
+) -> None:
+    apply(demo, cases / DATA / "metarouter-local-ratelimit.yaml")
+    demo.sidecar(f"dubbo-sample-provider-v1.{NAMESPACE}", "/stats").raise_for_status()
+    replies = [say_hello(consumer, number) for number in range(10)]
+    assert [reply.id for reply in replies] == list(range(10))
+    assert [reply.failed for reply in replies] == 2 * [False] + 8 * [True]
+    assert {answered_by(str(reply.value)) for reply in replies[:2]} == {"v1"}
+    for reply in replies[2:]:
+        assert reply.status == dubbo_wire.SERVER_ERROR
+        assert "rate limit" in reply.reason
+
+
 @pytest.mark.parametrize(("group", "version"), [("user", "v1"), ("batchjob", "v2")])
 def test_a_subset_by_the_label_service_group_is_the_providers_of_that_group(
     demo: Mesh, cases: Path, consumer: DubboConnection, group: str, version: str
