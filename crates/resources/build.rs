@@ -14,7 +14,7 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, Fi
 const DESCRIPTORS: &str = "../../python/meltemi/xds/descriptors.binpb";
 
 /// Messages that are decoded from bytes.
-const ROOTS: [&str; 12] = [
+const ROOTS: &[&str] = &[
     ".envoy.config.listener.v3.Listener",
     ".envoy.config.route.v3.RouteConfiguration",
     ".envoy.config.cluster.v3.Cluster",
@@ -80,8 +80,7 @@ const FIELDS: [(&str, &str); 36] = [
     (
         ".envoy.config.route.v3.Route",
         "name match route redirect? direct_response? filter_action? non_forwarding_action? \
-         request_headers_to_add request_headers_to_remove \
-         response_headers_to_add response_headers_to_remove",
+         request_headers_to_add response_headers_to_add",
     ),
     (
         ".envoy.config.route.v3.RouteMatch",
