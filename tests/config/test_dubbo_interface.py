@@ -39,6 +39,20 @@ def router(attributes: str) -> str:
     """
 
 
+def limit(attributes: str) -> str:
+    return f"""
+    apiVersion: metaprotocol.aeraki.io/v1alpha1
+    kind: MetaRouter
+    metadata: {{name: demo, namespace: shop}}
+    spec:
+      hosts: [{HOST}]
+      localRateLimit:
+        conditions:
+        - match: {{attributes: {attributes}}}
+          tokenBucket: {{maxTokens: 2, fillInterval: 60s}}
+    """
+
+
 def built(load: Load, **files: str) -> tuple[Mesh, list[Issue]]:
     loaded = load(**files)
     assert loaded.valid, loaded.issues
@@ -92,3 +106,13 @@ def test_a_route_for_another_interface_is_warned_of(load: Load, attributes: str)
     assert issue.path == "spec.routes[0].match.attributes.Interface"
     assert INTERFACE in issue.message and INTERFACE in issue.hint
     assert built(load, entry=entry(""), router=router(attributes))[1][1:] == []
+
+
+def test_a_limit_for_another_interface_is_warned_of(load: Load) -> None:
+    wanted = "{interface: {exact: org.example.Other}}"
+    found = {each.code: each for each in built(load, entry=entry(), router=limit(wanted))[1]}
+    issue = found["other-interface"]
+    assert issue.severity == "warning"
+    assert issue.path == "spec.localRateLimit.conditions[0].match.attributes.interface"
+    fine = built(load, entry=entry(), router=limit("{interface: {}}"))[1]
+    assert "other-interface" not in {each.code for each in fine}

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from meltemi.config.check import Object
-from meltemi.config.issues import Issue
+from meltemi.config.issues import Issue, Path
+from meltemi.config.schema.meta_router import Match, MetaRouterSpec
 from meltemi.model import Service
 from meltemi.model.protocol import BUILT_IN_CODECS
 
@@ -45,3 +46,25 @@ def check(item: Object, service: Service, codecs: Mapping[str, str]) -> Iterator
             f"{name!r} is not the name of a Java interface: no request has it",
             "such as org.apache.dubbo.samples.basic.api.DemoService",
         )  # fmt: skip
+
+
+def others(item: Object, spec: MetaRouterSpec, interface: str) -> Iterator[Issue]:
+    """Warnings where a rule for the host of `interface` ("": of none) asks for another one."""
+    limit = spec.local_rate_limit
+    matches: list[tuple[Path, Match | None]] = [
+        (("spec", "routes", number), route.match) for number, route in enumerate(spec.routes or ())
+    ]
+    matches += [
+        (("spec", "localRateLimit", "conditions", number), condition.match)
+        for number, condition in enumerate((limit and limit.conditions) or ())
+    ]
+    for path, match in matches if interface else ():
+        for name, wanted in ((match and match.attributes) or {}).items():
+            same = wanted.exact in (None, "", interface)
+            if name.lower() != ATTRIBUTE or (same and interface.startswith(wanted.prefix or "")):
+                continue
+            yield item.issue(
+                (*path, "match", "attributes", name), "warning", "other-interface",
+                f"this matches no request for {interface}, which the host stands for",
+                f"exact: {interface}, or no condition on it",
+            )  # fmt: skip

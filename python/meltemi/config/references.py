@@ -10,12 +10,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 
-from meltemi.config import own_annotations
+from meltemi.config import dubbo_interface, own_annotations
 from meltemi.config.check import Object
-from meltemi.config.dubbo_interface import ATTRIBUTE
 from meltemi.config.issues import Issue, Path, nearest
 from meltemi.config.rules.names import full_host
-from meltemi.config.schema.meta_router import Destination, Match, MetaRouterSpec
+from meltemi.config.schema.meta_router import Destination, MetaRouterSpec
 from meltemi.model import BUILT_IN_CODECS, Mesh, MeshMode
 from meltemi.model.protocol import ENGINE_CODECS
 
@@ -98,26 +97,11 @@ def _of_router(item: Object, spec: MetaRouterSpec, names: _Names) -> Iterator[Is
         )  # fmt: skip
     if spec.local_rate_limit is not None:
         yield from _of_limit(item, host, names)
+    yield from dubbo_interface.others(item, spec, names.interface(host))
     for number, route in enumerate(spec.routes or ()):
-        at: Path = ("spec", "routes", number, "match", "attributes")
-        yield from _of_match(item, at, route.match, names.interface(host))
         for position, to in enumerate(route.route or ()):
             path = ("spec", "routes", number, "route", position, "destination")
             yield from _of_destination(item, path, to.destination, names)
-
-
-def _of_match(item: Object, path: Path, match: Match | None, interface: str) -> Iterator[Issue]:
-    """Where it asks for an interface that the host does not stand for."""
-    for name, wanted in ((match and match.attributes) or {}).items():
-        if not interface or name.lower() != ATTRIBUTE:
-            continue
-        other = wanted.exact not in (None, "", interface)
-        if other or not interface.startswith(wanted.prefix or ""):
-            yield _warning(
-                item, (*path, name), "other-interface",
-                f"the route matches no request for {interface}, which the host stands for",
-                f"exact: {interface}, or no condition on it",
-            )  # fmt: skip
 
 
 def _of_limit(item: Object, host: str, names: _Names) -> Iterator[Issue]:
