@@ -93,6 +93,7 @@ def run(tour: Tour) -> None:
         _by_method(tour, consumer)
         _split(tour, consumer)
         _mutation(tour, consumer)
+        _limit(tour, consumer)
         _one_connection(tour)
     finally:
         consumer.close()
@@ -186,6 +187,25 @@ def _mutation(tour: Tour, consumer: Consumer) -> None:
     log = tour.meltemi("logs", "dubbo-sample-provider-v1.meta-dubbo", "--tail", "4")
     tour.show(log)
     tour.check("attachment foo: bar" in log, "so says the provider's own log")
+
+
+def _limit(tour: Tour, consumer: Consumer) -> None:
+    tour.step("A local limit: sayHello twice a minute")
+    twice = {
+        "match": {"attributes": {"method": {"exact": "sayHello"}}},
+        "tokenBucket": {"maxTokens": 2, "tokensPerFill": 2, "fillInterval": "60s"},
+    }
+    given = rule(route("v1", {"v1": 100}), localRateLimit={"conditions": [twice]})
+    tour.show(given)
+    tour.show(tour.meltemi("apply", "-f", "-", given=given))
+    answers = consumer.lines(10)
+    tour.show("\n".join(answers[:4]))
+    found = Counter(map(_version, answers))
+    tour.check(
+        found == {"v1": 2, REFUSED: 8}, f"10 calls of sayHello: {_counts(found)}; exactly 2 pass"
+    )
+    found = consumer.count(10, "bye")
+    tour.check(found == {"v1": 10}, f"10 calls of sayBye: {_counts(found)}; no limit on them")
 
 
 def _one_connection(tour: Tour) -> None:
