@@ -80,7 +80,8 @@ const FIELDS: [(&str, &str); 36] = [
     (
         ".envoy.config.route.v3.Route",
         "name match route redirect? direct_response? filter_action? non_forwarding_action? \
-         request_headers_to_add response_headers_to_add",
+         request_headers_to_add request_headers_to_remove \
+         response_headers_to_add response_headers_to_remove",
     ),
     (
         ".envoy.config.route.v3.RouteMatch",
