@@ -27,6 +27,8 @@ class Point:
     protocol: Protocol = "thrift"
     format: str = ""
     """Of the protocol, as `meltemi-load --format` takes it; "": the most common one."""
+    most_rounds: int = 99
+    """More are not worth their time: samples are long, or rows take a mean over several points."""
 
     @property
     def heavy(self) -> bool:

@@ -82,8 +82,8 @@ def plan(of_rows: Iterable[Row]) -> list[Group]:
 
 
 def rounds_of(group: Group, rounds: int) -> int:
-    """Of so many rounds, those that a group gets: samples of thousands of connections are long."""
-    return min(rounds, ROUNDS_AT_LEAST) if any(point.heavy for point, _ in group) else rounds
+    """Of so many rounds, those that a group gets."""
+    return min(rounds, *(point.most_rounds for point, _ in group))
 
 
 class Shots(Protocol):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -14,7 +15,7 @@ from runner.machine import cores, resident_kib
 from runner.measurements import swaps
 from runner.processes import Processes, StartError
 from runner.rows import Point, Target
-from runner.sampling import ROUNDS_AT_LEAST, rounds_of
+from runner.sampling import rounds_of
 
 
 class Clock:
@@ -43,10 +44,12 @@ def test_what_samples_take_is_learned_from_those_that_were_taken() -> None:
     assert budget.left() == "7:30 left"
 
 
-def test_samples_of_thousands_of_connections_get_fewer_rounds() -> None:
-    few, many = [[(Point("two cores", n), Target("x"))] for n in (64, 5000)]
-    assert (rounds_of(few, 5), rounds_of(many, 5)) == (5, ROUNDS_AT_LEAST)
-    assert rounds_of(many, 1) == 1
+def test_a_group_gets_no_more_rounds_than_its_points_are_worth() -> None:
+    point = Point("two cores", 64)
+    few = dataclasses.replace(point, most_rounds=3)
+    assert rounds_of([(point, Target("x"))], 5) == 5
+    assert rounds_of([(point, Target("x")), (few, Target("x"))], 5) == 3
+    assert rounds_of([(few, Target("x"))], 1) == 1
 
 
 def test_what_this_process_and_its_children_burn_is_not_foreign(
