@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Final
 
 from runner.rows import Point, Target
@@ -20,19 +21,16 @@ MANY_ROUTES: Final = 10_000
 ONE_CORE_64: Final = Point("one core", 64)
 ONE_CORE_256: Final = Point("one core", 256)
 DEEP: Final = Point("two cores", 16, 16)
-ROUTES_POINT: Final = Point("two cores", 16)
+ROUTES_POINT: Final = Point("two cores", 16, fine=True)
 STORM: Final = Point("two cores", 5000, most_rounds=3)
 SPREAD: Final = tuple(
     Point("two cores", connections, payload_bytes=payload, most_rounds=3)
     for connections in (16, 64, 256)
     for payload in (32, 1024)
 )
-SETTINGS_POINT: Final = Point("two cores", 32)
+SETTINGS_POINT: Final = Point("two cores", 32, fine=True)
 """Not one of SPREAD: what is compared to a few percent should be sampled close together."""
-FRAMED: Final = tuple(Point("two cores", 32, payload_bytes=payload) for payload in (32, 1024))
-UNFRAMED: Final = tuple(
-    Point("two cores", 32, payload_bytes=payload, format="unframed-binary")
-    for payload in (32, 1024)
-)
+FRAMED: Final = tuple(Point("two cores", 32, payload_bytes=n, fine=True) for n in (32, 1024))
+UNFRAMED: Final = tuple(dataclasses.replace(p, format="unframed-binary") for p in FRAMED)
 VETH_64: Final = Point("two namespaces", 64)
 WORKERS_POINT: Final = Point("all cores", 64)

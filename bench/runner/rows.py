@@ -30,6 +30,10 @@ class Point:
     most_rounds: int = 99
     """More are not worth their time: samples are long, or rows take a mean over several points."""
 
+    fine: bool = False
+    """Compared to a few percent: twice the rounds, each half as long, so that what drifts while
+    they are taken is the same for both sides."""
+
     @property
     def heavy(self) -> bool:
         """Whether a sample takes several seconds."""
@@ -42,6 +46,8 @@ class Point:
 
     @property
     def measured_s(self) -> float:
+        if self.fine:
+            return 0.5
         return 2.0 if self.heavy else 1.0
 
     def __str__(self) -> str:

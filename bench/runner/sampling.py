@@ -83,7 +83,9 @@ def plan(of_rows: Iterable[Row]) -> list[Group]:
 
 def rounds_of(group: Group, rounds: int) -> int:
     """Of so many rounds, those that a group gets."""
-    return min(rounds, *(point.most_rounds for point, _ in group))
+    points = [point for point, _ in group]
+    wanted = 2 * rounds if any(point.fine for point in points) else rounds
+    return min(wanted, *(point.most_rounds for point in points))
 
 
 class Shots(Protocol):

@@ -50,6 +50,9 @@ def test_a_group_gets_no_more_rounds_than_its_points_are_worth() -> None:
     assert rounds_of([(point, Target("x"))], 5) == 5
     assert rounds_of([(point, Target("x")), (few, Target("x"))], 5) == 3
     assert rounds_of([(few, Target("x"))], 1) == 1
+    fine = dataclasses.replace(point, fine=True)
+    assert rounds_of([(fine, Target("x"))], 5) == 10
+    assert fine.measured_s == point.measured_s / 2
 
 
 def test_what_this_process_and_its_children_burn_is_not_foreign(
