@@ -18,7 +18,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from runner import flame
+from runner import flame, targets
 from runner.machine import cores, free_ports
 from runner.processes import Processes, StartError, binary, pinned
 
@@ -60,20 +60,19 @@ def _sampled(arguments: argparse.Namespace) -> Counter[flame.Stack]:
     """Runs load, backend and engine, and samples the engine. Raises StartError."""
     connections, in_flight, size = arguments.point.split("x")
     own = cores()
-    load_core, proxy_core = own[0], own[0 if arguments.one_core else -1]
+    load_core, proxy_core = own[:1], own[:1] if arguments.one_core else own[-1:]
     directory = Path(tempfile.mkdtemp(prefix="meltemi-profile-"))
     environment = {**os.environ, "PYTHONPATH": str(_package(directory))}
     with Processes(directory) as processes:
-        backends, port = free_ports(2), free_ports(1)
-        echo = [str(binary("meltemi-echo")), f"127.0.0.1:{backends}", "--ports", "2"]
-        processes.start("backends", echo, load_core, backends)
+        backends = targets.start_backends(processes, load_core, "thrift")
+        host, port = backends.host, free_ports(1)
         engine = [
             *("env", f"PYTHONPATH={environment['PYTHONPATH']}"),
-            *(sys.executable, str(HERE / "engine.py"), "--port", str(port)),
-            *("--backends", f"{backends},{backends + 1}"),
+            *(sys.executable, str(HERE / "engine.py"), "--listen", f"{host}:{port}"),
+            *("--backends", f"{host}:{backends.port},{host}:{backends.port + 1}"),
             *([] if arguments.pool else ["--multiplexed"]),
         ]
-        pid = processes.start("engine", engine, proxy_core, port)
+        pid = processes.start("engine", engine, proxy_core, (host, port))
         load = [
             *(str(binary("meltemi-load")), f"127.0.0.1:{port}", "-c", connections),
             *("-d", in_flight, "-s", size, "-t", str(arguments.seconds + 1)),
