@@ -57,7 +57,7 @@ check: build ## Check format, lint, types, imports, crate edges, licences and so
 
 bench: build ## Compare with a direct connection and with Envoy (QUICK=1: one point)
 	cargo build --locked --release --quiet -p meltemi-bench
-	$(BIN)/python bench/run.py $(if $(QUICK),--quick)
+	$(BIN)/python bench/run.py $(if $(QUICK),--quick) $(if $(NOISY),--noisy)
 
 microbench: ## Measure codecs, route index, resources and balancer by themselves
 	cargo bench --locked --quiet -p meltemi-codec -p meltemi-routing -p meltemi-resources -p meltemi-balancer --benches

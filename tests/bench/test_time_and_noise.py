@@ -12,9 +12,10 @@ from runner import machine, sampling
 from runner.budget import GUESSED_SAMPLE_S, Budget
 from runner.grounds import Ground
 from runner.machine import cores, resident_kib
-from runner.measurements import swaps
+from runner.measurements import Finding, registry, swaps
+from runner.measurements.finding import Lab, Measurement
 from runner.processes import Processes, StartError
-from runner.rows import Point, Target
+from runner.rows import MeasuredRow, Point, Target
 from runner.sampling import rounds_of
 
 
@@ -113,6 +114,32 @@ def test_no_sample_is_repeated_when_the_time_is_up(monkeypatch: pytest.MonkeyPat
     shots = Shots(0.5, 0.0)
     run = sampling.Run([], 1, Path(), Budget(1, must=9, other_s=0), False, print)
     assert run.sample(shots)[0].spoiled
+
+
+def test_a_spoiled_measurement_is_taken_again_and_a_failing_one_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(_: Lab) -> Finding:
+        raise OSError("no such thing")
+
+    taken: list[Lab] = []
+
+    def spoiled(with_: Lab) -> Finding:
+        taken.append(with_)
+        return Finding()
+
+    spoils = Measurement(spoiled, 1)
+    measurements = {"spoiled": spoils, "failing": Measurement(fails, 1)}
+    monkeypatch.setattr(registry, "MEASUREMENTS", measurements)
+    monkeypatch.setattr(registry, "wait_until_quiet", lambda *_: True)
+    shares = [0.5, 0.2, 0.0]
+    monkeypatch.setattr(machine.Share, "foreign", lambda _: shares.pop(0))
+    rows = [MeasuredRow("X", "what", name, "key", "s", None) for name in measurements]
+    lab = Lab(Path(), 1, lambda _: None)
+    found = registry.take(rows, lab, Budget(100, must=0, other_s=2), noisy=False)
+    assert (len(taken), found["spoiled"].spoiled) == (2, True)
+    assert "no such thing" in found["failing"].failed
+    assert not shares
 
 
 def test_a_process_that_does_not_listen_is_an_error_with_its_last_words(

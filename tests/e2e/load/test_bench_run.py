@@ -16,15 +16,21 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def bench(tools: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Runs it with the tools as the tests have built them."""
+    """Runs it as it takes the least time."""
+    words = ["run.py", "--noisy", "--rounds", "1", "--output", str(output), *options]
+    return started(tools, output, *words)
+
+
+def started(tools: Path, output: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script of the benchmark with the tools as the tests have built them."""
     release = output / "target" / "release"
     release.mkdir(parents=True)
     for name in ("meltemi-load", "meltemi-echo"):
         (release / name).symlink_to(tools / name)
     environment = {**os.environ, "CARGO_TARGET_DIR": str(output / "target")}
-    command = [sys.executable, str(ROOT / "bench" / "run.py"), "--noisy", "--rounds", "1"]
+    script, *options = words
     return subprocess.run(
-        [*command, "--output", str(output), *options],
+        [sys.executable, str(ROOT / "bench" / script), *options],
         capture_output=True,
         text=True,
         timeout=120,
@@ -51,3 +57,21 @@ def test_a_goal_that_does_not_exist_is_wrong_usage(tools: Path, tmp_path: Path) 
     assert done.returncode == 2
     assert "G31" in done.stderr
     assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "said"),
+    [
+        ("print('{\"rps\": 1e9}')", 1, "one core, 16 x 16, 32 B: 0.00"),
+        ("raise SystemExit('a reply was wrong')", 2, "a reply was wrong"),
+    ],
+)
+def test_another_load_generator_that_disagrees_is_said(
+    program: str, code: int, said: str, tools: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.write_text(f"#!{sys.executable}\n{program}\n")
+    other.chmod(0o755)
+    done = started(tools, tmp_path, "agree.py", str(other), "--rounds", "1")
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
