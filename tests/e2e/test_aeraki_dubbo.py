@@ -178,3 +178,14 @@ def test_a_subset_by_the_label_service_group_is_the_providers_of_that_group(
     demo.apply(rule)
     demo.sidecar(CONSUMER, "/stats")
     assert versions(consumer, 10) == {version: 10}
+
+
+def test_header_mutation_gives_the_provider_attachments_that_nobody_sent(
+    demo: Mesh, cases: Path, consumer: DubboConnection
+) -> None:
+    """Aeraki's own test looks for `key: foo1 value: bar1` in the provider's log."""
+    sent = Request(INTERFACE, "attachments", attachments={"foo": "old", "mine": "kept"})
+    before = consumer.ask(sent).value
+    assert isinstance(before, dict)
+    apply(demo, cases / DATA / "metarouter-header-mutation.yaml")
+    assert consumer.ask(sent).value == {**before, "foo": "bar", "foo1": "bar1"}
