@@ -19,6 +19,7 @@ BUILT = Path(__file__).resolve().parents[2] / ".cache" / "interop-dubbo"
 NAMESPACE = "shop"
 HOST = "shop.shop.svc.cluster.local"
 DUBBO_PORT, HTTP_PORT = 20880, 8080
+LIMITED = "local rate limit of 'ruled.shop.svc.cluster.local' reached: 2 requests"
 JVM_S = 60.0
 """How long a virtual machine may take to serve, on a machine that does much else."""
 
@@ -164,7 +165,7 @@ def _destination_rule() -> dict[str, Any]:
 
 
 def _rules() -> dict[str, Any]:
-    """Of `ruled`: lane gray to v2; one method, and one interface, to v1; for the rest no route."""
+    """Of `ruled`: by attachment, by method, for the rest no route; two calls of who is limited."""
     host = "ruled.shop.svc.cluster.local"
 
     def route(name: str, subset: str, **attributes: Any) -> dict[str, Any]:
@@ -177,7 +178,14 @@ def _rules() -> dict[str, Any]:
         route("map", "v1", method={"exact": "map"}),
         route("generic", "v2", method={"exact": "$invoke"}),
     ]
-    spec = {"hosts": [host], "routes": routes}
+    buckets = [
+        {
+            "match": {"attributes": {"limited": {"exact": caller}}},
+            "tokenBucket": {"maxTokens": 2, "tokensPerFill": 2, "fillInterval": "3600s"},
+        }
+        for caller in ("java", "python")
+    ]
+    spec = {"hosts": [host], "routes": routes, "localRateLimit": {"conditions": buckets}}
     return _document("metaprotocol.aeraki.io/v1alpha1", "MetaRouter", "ruled", spec)
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from apache_dubbo import DUBBO_PORT, Consumer, stats
+from apache_dubbo import DUBBO_PORT, LIMITED, Consumer, stats
 from mesh import Mesh, eventually
 
 pytestmark = pytest.mark.peers
@@ -224,6 +224,16 @@ def test_a_call_that_cannot_be_forwarded_is_answered_at_once_with_the_reason(
     assert found["error"] == "org.apache.dubbo.rpc.RpcException"
     assert reason in found["message"]
     assert found["timeout"] is False and found["ms"] < AT_ONCE_MS
+
+
+def test_a_call_over_a_limit_is_answered_at_once_with_the_reason(shop: Consumer) -> None:
+    url = shop.url("ruled", "timeout=20000&connections=1&of=limit")
+    limited = {"limited": "java"}
+    found = [shop.call("sayHello", "you", url=url, attachments=limited) for _ in range(3)]
+    assert ["value" in answer for answer in found] == [True, True, False]
+    assert found[2]["error"] == "org.apache.dubbo.rpc.RpcException"
+    assert LIMITED in found[2]["message"]
+    assert found[2]["timeout"] is False and found[2]["ms"] < AT_ONCE_MS
 
 
 def test_a_service_that_the_provider_has_not_got_is_refused_in_its_own_words(

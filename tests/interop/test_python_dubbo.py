@@ -11,7 +11,7 @@ from typing import Any
 
 import dubbo_ssl_peer
 import pytest
-from apache_dubbo import DUBBO_PORT, Consumer, stats
+from apache_dubbo import DUBBO_PORT, LIMITED, Consumer, stats
 from dubbo_ssl_peer import PythonClient
 
 pytestmark = pytest.mark.peers
@@ -71,6 +71,13 @@ def test_it_reads_the_reason_of_an_answer_of_ours(
     found = connect(service).call(method, 3)
     assert found["error"] == "DubboResponseException"
     assert reason in found["message"] and found["s"] < 5
+
+
+def test_a_limit_lets_exactly_two_of_ten_calls_pass(connect: Open) -> None:
+    client = connect("ruled")
+    found = [client.call("sayHello", "you", context={"limited": "python"}) for _ in range(10)]
+    assert ["value" in answer for answer in found] == [True] * 2 + [False] * 8
+    assert all(LIMITED in answer["message"] for answer in found[2:])
 
 
 def test_clients_whose_ids_are_the_same_get_each_its_own_answers(connect: Open) -> None:
