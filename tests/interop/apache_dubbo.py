@@ -165,14 +165,26 @@ def _destination_rule() -> dict[str, Any]:
 
 
 def _rules() -> dict[str, Any]:
-    """Of `ruled`: by attachment, by method, for the rest no route; two calls of who is limited."""
+    """Of `ruled`: edits, by attachment, by method, else no route; two calls of who is limited."""
     host = "ruled.shop.svc.cluster.local"
 
     def route(name: str, subset: str, **attributes: Any) -> dict[str, Any]:
         to = [{"destination": {"host": host, "subset": subset}}]
         return {"name": name, "match": {"attributes": attributes}, "route": to}
 
+    edited = route("edited", "v1", edit={"exact": "yes"}) | {
+        "requestMutation": [
+            {"key": "foo", "value": "bar"},
+            {"key": "LANE", "value": "λ" * 1000},
+            {"key": "gone", "remove": True},
+        ],
+        "responseMutation": [
+            {"key": "echo", "remove": True},
+            {"key": "seen", "value": "by the mesh"},
+        ],
+    }
     routes = [
+        edited,
         route("gray", "v2", lane={"exact": "gray"}),
         route("hello", "v1", method={"exact": "sayHello"}, interface={"exact": "interop.Shop"}),
         route("map", "v1", method={"exact": "map"}),

@@ -17,6 +17,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "dubbo" / "frames.json
 HEADER_BYTES = 16
 FLAGS, STATUS, ID = 2, 3, slice(4, 12)
 TWO_WAY, EVENT = 0x40, 0x20
+OK = 20
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import socket
 from collections import Counter
@@ -16,6 +17,7 @@ import stock_envoy
 from dubbo_frames import (
     EVENT,
     FLAGS,
+    OK,
     STATUS,
     TWO_WAY,
     golden,
@@ -27,6 +29,7 @@ from dubbo_frames import (
 )
 from engine_of import engine
 from full_mesh import HOST, NAMESPACE, exact, to
+from meltemi.engine import decode_messages
 from meltemi.model import (
     Endpoint,
     Instance,
@@ -34,6 +37,7 @@ from meltemi.model import (
     MeshMode,
     MetaRoute,
     MetaRouter,
+    Mutation,
     Service,
     ServicePort,
     Workload,
@@ -251,3 +255,64 @@ async def test_envoy_reads_the_answers_that_are_the_engines_own(
         assert reply[STATUS] == status and reason in reply
     assert counters["response_decoding_error"] == 0
     assert counters["response_decoding_success"] == len(calls)
+
+
+EDITS: Mutation = (("lane", "blue"), ("long", "λ" * 1500), ("user", None))
+
+
+def edits() -> MetaRoute:
+    return dataclasses.replace(
+        to("edits", ("", 0)), request_mutation=EDITS, response_mutation=EDITS
+    )
+
+
+async def test_envoy_reads_and_routes_by_attachments_that_the_engine_edited(
+    free_port: FreePort, tmp_path: Path
+) -> None:
+    port, behind = free_port(), free_port()
+    ports = {"edited": free_port(), "rest": free_port()}
+    routes = (route("edited", EVERY, lane="blue"), route("rest", EVERY))
+    mesh = calling(port, behind, edits())
+    calls = [with_id(frame, n) for n, frame in enumerate(CALLS.values())]
+    seen_by_envoy = [name for name in CALLS if not name.startswith("dubbo-")]  # no typed map
+    with contextlib.ExitStack() as stack:
+        both = [stack.enter_context(provider(at, *REPLIES)) for at in ports.values()]
+        stack.enter_context(engine(mesh, mesh.workloads[0]))
+        async with envoy(free_port, behind, tmp_path, ports, *routes) as running:
+            await asyncio.to_thread(wait_for, "127.0.0.1", port)
+            replies = await exchanged(port, calls)
+            counters = counted(running)
+    assert sorted(replies) == sorted(map(id_of, calls))
+    assert counters["request_decoding_error"] == counters["response_decoding_error"] == 0
+    assert counters["request_decoding_success"] == len(calls)
+    methods = {records()[name]["method"] for name in seen_by_envoy}
+    assert {attributes(frame)["method"] for frame in both[0].seen} == methods
+    for frame in (*both[0].seen, *both[1].seen):
+        found = attributes(frame)
+        assert found["lane"] == "blue" and found["long"] == "λ" * 1500 and "user" not in found
+
+
+async def test_envoy_reads_replies_whose_attachments_the_engine_edited(
+    free_port: FreePort, tmp_path: Path
+) -> None:
+    port, before, server = free_port(), free_port(), free_port()
+    mesh = calling(port, server, edits())
+    calls = [with_id(frame, n) for n, frame in enumerate(CALLS.values())]
+    with provider(server, *REPLIES), engine(mesh, mesh.workloads[0]):
+        async with envoy(free_port, before, tmp_path, {"a": port}, route("a", EVERY)) as running:
+            await asyncio.to_thread(wait_for, "127.0.0.1", port)
+            replies = await exchanged(before, calls)
+            counters = counted(running)
+    assert sorted(replies) == sorted(map(id_of, calls))
+    assert counters["response_decoding_error"] == 0
+    assert counters["response_decoding_success"] == len(calls)
+    edited = [reply for reply in replies.values() if b"\x04long" in reply]
+    turns = itertools.islice(itertools.cycle(REPLIES), len(calls))
+    assert len(edited) == sum(reply[STATUS] == OK for reply in turns) > len(calls) / 2
+
+
+def attributes(frame: bytes) -> dict[str, str]:
+    (message,) = decode_messages("dubbo", "request", frame)
+    found = message["attributes"]
+    assert isinstance(found, dict)
+    return {name: value.decode() for name, value in found.items()}
