@@ -3,14 +3,15 @@
 `load(sources)` gives the valid objects and all issues, `build(objects, addresses)` the mesh;
 `files` reads and watches a folder."""
 
-from meltemi.config.build import build
+from meltemi.config.build import MeshBuilder, build
 from meltemi.config.check import Object
 from meltemi.config.issues import Issue, errors
-from meltemi.config.load import Loaded, Read, Source, combine, load, read
+from meltemi.config.load import Loaded, Read, Source, combine, load, read, recombine
 
 __all__ = [
     "Issue",
     "Loaded",
+    "MeshBuilder",
     "Object",
     "Read",
     "Source",
@@ -19,4 +20,5 @@ __all__ = [
     "errors",
     "load",
     "read",
+    "recombine",
 ]

@@ -4,19 +4,22 @@ Pure but for `addresses`, which remembers. Next: `meltemi.translate`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from meltemi.config import policies, services
 from meltemi.config.check import Object
 from meltemi.config.issues import Issue
+from meltemi.config.load import of_kind
+from meltemi.config.remembered import Remembered
 from meltemi.config.schema.application_protocol import ApplicationProtocolSpec
-from meltemi.config.schema.destination_rule import DestinationRuleSpec
-from meltemi.config.schema.meta_router import MetaRouterSpec
 from meltemi.config.schema.types import pairs
 from meltemi.config.schema.workload import WorkloadSpec
 from meltemi.model import (
     ApplicationProtocol,
+    DestinationRule,
     Instance,
     Mesh,
     MeshMode,
@@ -26,45 +29,134 @@ from meltemi.model import (
 )
 from meltemi.model.addresses import Addresses, OutOfAddresses
 from meltemi.model.protocol import BUILT_IN_CODECS
+from meltemi.model.service import visible as is_visible
 
 
 def build(objects: Iterable[Object], addresses: Addresses) -> tuple[Mesh, list[Issue]]:
     """The mesh of valid objects, and what is wrong with them together (warnings, mostly).
 
     Never raises: what cannot be is left out, and said."""
-    ordered = sorted(objects, key=lambda item: (item.ref.namespace, item.ref.name, item.ref.kind))
-    issues: list[Issue] = []
-    protocols = tuple(_protocols(ordered))
-    codecs = BUILT_IN_CODECS | {one.protocol: one.codec for one in protocols}
-    placed = [
-        workload
-        for item in ordered
-        if isinstance(item.spec, WorkloadSpec)
-        and (workload := _workload(item, addresses, issues)) is not None
-    ]
-    found = services.build(ordered, placed, codecs, issues)
-    workloads = tuple(_with_services(placed, found.values(), addresses, ordered, issues))
-    mesh = Mesh(
-        services=MappingProxyType(found),
-        destination_rules=tuple(
-            rule
-            for item in ordered
-            if isinstance(item.spec, DestinationRuleSpec)
-            and (rule := policies.destination_rule(item)) is not None
-        ),
-        meta_routers=tuple(
-            policies.meta_router(item) for item in ordered if isinstance(item.spec, MetaRouterSpec)
-        ),
-        application_protocols=protocols,
-        workloads=workloads,
+    return MeshBuilder().build(sorted(objects, key=lambda item: item.ref), addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """The workloads, and the objects that they were made of."""
+
+    items: tuple[Object, ...]
+    alone: list[Workload]
+    """Before they know what they can reach."""
+    issues: list[Issue]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reaching:
+    """The workloads with their addresses for the services in `callable_`, which are of `found`."""
+
+    placed: _Placed
+    found: Mapping[str, Service]
+    callable_: list[_Callable]
+    workloads: tuple[Workload, ...]
+
+
+class MeshBuilder:
+    """Builds one mesh after another; what is the same in both is the same value."""
+
+    def __init__(self) -> None:
+        self._rules = Remembered(policies.destination_rule)
+        self._all_rules: tuple[DestinationRule | None, ...] = ()
+        self._with_effect: tuple[DestinationRule, ...] = ()
+        self._routers = Remembered(policies.meta_router)
+        self._services = services.ServiceBuilder()
+        self._found: Mapping[str, Service] = MappingProxyType({})
+        self._placed: _Placed | None = None
+        self._reaching: _Reaching | None = None
+
+    def build(self, objects: Sequence[Object], addresses: Addresses) -> tuple[Mesh, list[Issue]]:
+        """As the function `build`, of objects in the order of `Loaded`.
+
+        `addresses` are asked for all that the mesh needs, or for nothing: where no workload changed
+        and no service that one calls. They have to be those of the mesh before, or begin anew."""
+        issues: list[Issue] = []
+        protocols = tuple(_protocols(of_kind(objects, "ApplicationProtocol")))
+        codecs = BUILT_IN_CODECS | {one.protocol: one.codec for one in protocols}
+        items = tuple(of_kind(objects, "Workload"))
+        placed = self._placed
+        if placed is None or placed.items != items:
+            placed = _place(items, addresses)
+        issues.extend(placed.issues)
+        found = self._services.build(objects, placed.alone, codecs, issues)
+        if found != self._found:
+            self._found = MappingProxyType(dict(found))
+        mesh = Mesh(
+            services=self._found,
+            destination_rules=self._valid_rules(objects),
+            meta_routers=self._routers.of(of_kind(objects, "MetaRouter")),
+            application_protocols=protocols,
+            workloads=self._reach(placed, addresses, issues),
+        )
+        return mesh, issues
+
+    def _valid_rules(self, objects: Sequence[Object]) -> tuple[DestinationRule, ...]:
+        rules = self._rules.of(of_kind(objects, "DestinationRule"))
+        if rules is not self._all_rules:
+            self._all_rules = rules
+            self._with_effect = tuple(rule for rule in rules if rule is not None)
+        return self._with_effect
+
+    def _reach(
+        self, placed: _Placed, addresses: Addresses, issues: list[Issue]
+    ) -> tuple[Workload, ...]:
+        before = self._reaching
+        same = before is not None and before.placed is placed
+        if before is not None and same and before.found is self._found:
+            return before.workloads
+        callable_ = _callable(self._found.values())
+        if before is not None and same and before.callable_ == callable_:
+            self._reaching = replace(before, found=self._found)
+            return before.workloads
+        if placed is self._placed:
+            _place(placed.items, addresses)  # asks for what is still in use
+        unreached: list[Issue] = []
+        workloads = tuple(
+            _with_services(placed.alone, callable_, addresses, placed.items, unreached)
+        )
+        issues.extend(unreached)
+        if before is not None and before.workloads == workloads:
+            workloads = before.workloads
+        self._placed = self._reaching = None
+        if not (placed.issues or unreached):  # there may be an address next time
+            self._placed = placed
+            self._reaching = _Reaching(placed, self._found, callable_, workloads)
+        return workloads
+
+
+class _Callable(NamedTuple):
+    """What decides whether a workload has an address for a service."""
+
+    hostname: str
+    namespace: str
+    export_to: tuple[str, ...]
+
+
+def _callable(found: Iterable[Service]) -> list[_Callable]:
+    return sorted(
+        _Callable(service.hostname, service.namespace, service.export_to)
+        for service in found
+        if "*" not in service.hostname
     )
-    return mesh, issues
+
+
+def _place(items: tuple[Object, ...], addresses: Addresses) -> _Placed:
+    issues: list[Issue] = []
+    made = (_workload(item, addresses, issues) for item in items)
+    return _Placed(items, [workload for workload in made if workload is not None], issues)
 
 
 def _protocols(objects: Iterable[Object]) -> Iterator[ApplicationProtocol]:
     for item in objects:
-        if isinstance(item.spec, ApplicationProtocolSpec):
-            yield ApplicationProtocol(item.spec.protocol.lower(), item.spec.codec)
+        spec: ApplicationProtocolSpec = item.spec
+        yield ApplicationProtocol(spec.protocol.lower(), spec.codec)
 
 
 def _workload(item: Object, addresses: Addresses, issues: list[Issue]) -> Workload | None:
@@ -95,16 +187,12 @@ def _workload(item: Object, addresses: Addresses, issues: list[Issue]) -> Worklo
 
 def _with_services(
     workloads: Iterable[Workload],
-    found: Iterable[Service],
+    callable_services: Iterable[_Callable],
     addresses: Addresses,
     objects: Iterable[Object],
     issues: list[Issue],
 ) -> Iterator[Workload]:
     """Gives each replica with a sidecar an address of its own for each service that it sees."""
-    callable_services = sorted(
-        (service for service in found if "*" not in service.hostname),
-        key=lambda service: service.hostname,
-    )
     visible: dict[str, list[str]] = {}
     for workload in workloads:
         if workload.mode is not MeshMode.SIDECAR:
@@ -113,7 +201,9 @@ def _with_services(
         namespace = workload.namespace
         if namespace not in visible:
             visible[namespace] = [
-                service.hostname for service in callable_services if service.visible_from(namespace)
+                service.hostname
+                for service in callable_services
+                if is_visible(service.export_to, service.namespace, namespace)
             ]
         try:
             yield _reaching(workload, visible[namespace], addresses)

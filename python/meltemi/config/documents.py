@@ -52,6 +52,18 @@ class Document:
             mark, at, value = self.marks[found[0]], found[1], found[2]
         return (mark >> _COLUMNS) + 1, (mark & ((1 << _COLUMNS) - 1)) + 1
 
+    @property
+    def line(self) -> int:
+        """The line (from 0) on which its value begins."""
+        return self.marks[0] >> _COLUMNS
+
+    def moved(self, lines: int) -> Document:
+        """The same document, so many lines further down."""
+        down = lines << _COLUMNS
+        marks = array("Q", [mark + down for mark in self.marks])
+        flaws = tuple(flaw.moved(lines) for flaw in self.flaws)
+        return Document(self.file, self.value, marks, flaws)
+
 
 class _Bad(Exception):
     """A document that cannot be read; `mark` is where."""
@@ -66,7 +78,7 @@ def parse(file: str, content: bytes | str) -> tuple[list[Document], list[Issue]]
     """The documents of `content` (empty ones left out), and what cannot be read of it.
 
     One broken document does not hide the next: reading goes on at the next `---`."""
-    text = _text(file, content)
+    text = text_of(file, content)
     if isinstance(text, Issue):
         return [], [text]
     if text.lstrip()[:1] in ("{", "["):
@@ -92,7 +104,8 @@ def parse(file: str, content: bytes | str) -> tuple[list[Document], list[Issue]]
     return documents, issues
 
 
-def _text(file: str, content: bytes | str) -> str | Issue:
+def text_of(file: str, content: bytes | str) -> str | Issue:
+    """The content as text with `\\n` for every end of a line, or why it is none."""
     if isinstance(content, bytes):
         if len(content) > MAX_FILE_BYTES:
             return _whole_file(
@@ -107,6 +120,32 @@ def _text(file: str, content: bytes | str) -> str | Issue:
                 file, "yaml-encoding", f"byte {error.start} is not UTF-8", "save it as UTF-8"
             )
     return content.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def pieces(text: str) -> list[str]:
+    """The text of `text_of`, cut before each line that is nothing but `---`."""
+    found: list[str] = []
+    start = at = 0
+    while (at := text.find("\n---", at)) >= 0:
+        at += 1
+        if _SEPARATOR.match(text, at):
+            found.append(text[start:at])
+            start = at
+    found.append(text[start:])
+    return found
+
+
+def parse_piece(file: str, piece: str, line: int) -> list[Document] | None:
+    """The documents of one of `pieces`, which begins on `line` (from 0) of the file.
+
+    None where only the whole file tells: for what is wrong, and for anything but mappings, since
+    the text of a document that is one block of text may go on behind a `---`."""
+    documents: list[Document] = []
+    issues: list[Issue] = []
+    _Reader(file, line, documents, issues).read(piece)
+    if issues or not all(isinstance(document.value, dict) for document in documents):
+        return None
+    return documents
 
 
 def _whole_file(file: str, code: str, message: str, hint: str) -> Issue:

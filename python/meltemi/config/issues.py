@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 Severity = Literal["error", "warning"]
@@ -26,6 +26,10 @@ class Issue:
     code: str
     message: str
     hint: str = ""
+
+    def moved(self, lines: int) -> Issue:
+        """The same finding, so many lines further down."""
+        return replace(self, line=self.line + lines) if self.line else self
 
     def as_json(self) -> dict[str, str | int]:
         """The shape of `validate -o json`."""

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from meltemi.config.issues import Issue
-from meltemi.config.load import Loaded, Read, Source, combine, read
-from meltemi.model import ObjectRef
+from meltemi.config.load import Loaded, Read, Source, combine, recombine
+from meltemi.config.rereading import FileReader
 
 GONE_S = 0.3  # an editor that truncates or removes writes again within some 10 ms
 SHRUNK_S = 0.1  # a save in several writes: what is there so far may be valid by chance
@@ -31,8 +31,8 @@ class LastGood:
         self._seen: dict[str, Content] = {}
         self._accepted: dict[str, Read] = {}
         self._waiting: dict[str, tuple[float, Read | None]] = {}
+        self._readers: dict[str, FileReader] = {}
         self._loaded: Loaded | None = None
-        self._owners: dict[ObjectRef, str] = {}
 
     @property
     def deadline(self) -> float | None:
@@ -52,6 +52,7 @@ class LastGood:
                 self._seen[file] = content
                 if content is None:
                     del self._seen[file]
+                    self._readers.pop(file, None)
         for file, (when, waiting) in list(self._waiting.items()):
             if when <= now:
                 del self._waiting[file]
@@ -60,8 +61,7 @@ class LastGood:
         if not changed:
             return None
         parts = [self._accepted[file] for file in sorted(self._accepted)]
-        loaded = combine(parts, self._owners)
-        self._owners = {item.ref: item.file for item in loaded.objects}
+        loaded = combine(parts) if self._loaded is None else recombine(parts, self._loaded)
         if self._loaded is not None and loaded == self._loaded:
             return None
         self._loaded = loaded
@@ -78,7 +78,8 @@ class LastGood:
         if isinstance(content, Issue):
             after = Read(file, (), (), (content,))
         else:
-            after = read(Source(file, content), self._namespace)
+            reader = self._readers.setdefault(file, FileReader(self._namespace))
+            after = reader.read(Source(file, content))
         starts = self._loaded is None
         if not after.valid and not starts:
             good = before or Read(file, (), (), ())

@@ -25,7 +25,7 @@ _HINT = "Dubbo has (attachments), and Thrift (THeader, TTHeader): say so in the 
 def check(objects: Iterable[Object]) -> dict[ObjectRef, Issue]:
     """The error of each MetaRouter that mutates where nothing can be mutated."""
     objects = tuple(objects)
-    mutating = [item for item in objects if any(True for _ in _mutations(item))]
+    mutating = [item for item in objects if mutates(item)]
     if not mutating:
         return {}
     codecs = BUILT_IN_CODECS | {
@@ -49,6 +49,11 @@ def check(objects: Iterable[Object]) -> dict[ObjectRef, Issue]:
                 _HINT,
             )
     return found
+
+
+def mutates(item: Object) -> bool:
+    """Whether it is a MetaRouter that changes requests or replies."""
+    return any(True for _ in _mutations(item))
 
 
 def _mutations(item: Object) -> Iterator[tuple[int, str]]:

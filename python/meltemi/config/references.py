@@ -8,11 +8,13 @@ its service, so this is never an error."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from meltemi.config import dubbo_interface, own_annotations
 from meltemi.config.check import Object
 from meltemi.config.issues import Issue, Path, nearest
+from meltemi.config.load import of_kind
+from meltemi.config.remembered import Remembered
 from meltemi.config.rules.names import full_host
 from meltemi.config.schema.meta_router import Destination, MetaRouterSpec
 from meltemi.model import BUILT_IN_CODECS, Mesh, MeshMode
@@ -22,14 +24,34 @@ _DOMAIN = ".svc.cluster.local"
 _HINTED = 5  # hosts a mesh whose nearest names are looked for: that is slow
 
 
-def check(objects: Iterable[Object], mesh: Mesh) -> list[Issue]:
+def check(objects: Sequence[Object], mesh: Mesh) -> list[Issue]:
     """A warning for each host and subset of a MetaRouter among `objects` that `mesh` has not."""
-    names = _Names(mesh)
-    found: list[Issue] = []
-    for item in objects:
-        if isinstance(item.spec, MetaRouterSpec):
-            found.extend(_of_router(item, item.spec, names))
-    return found
+    return References().check(objects, mesh)
+
+
+class References:
+    """Checks one mesh after another; as long as names stay, only routers that were edited."""
+
+    def __init__(self) -> None:
+        self._mesh: Mesh | None = None
+        self._routers: Remembered[tuple[Issue, ...]] | None = None
+
+    def check(self, objects: Sequence[Object], mesh: Mesh) -> list[Issue]:
+        """As the function `check`, of objects in the order of `Loaded`."""
+        before, self._mesh = self._mesh, mesh
+        same = (
+            before is not None
+            and before.services is mesh.services
+            and before.destination_rules is mesh.destination_rules
+        )
+        if self._routers is None or not same:
+            names = _Names(mesh)
+            self._routers = Remembered(lambda item: tuple(_of_router(item, item.spec, names)))
+        checked = self._routers.of(of_kind(objects, "MetaRouter"))
+        found = [issue for issues in checked for issue in issues]
+        if found:
+            self._routers = None  # hints are for the first few names that nobody knows
+        return found
 
 
 class _Names:

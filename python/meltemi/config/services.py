@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import is_
 from typing import Any
 
 from meltemi.config import dubbo_interface
 from meltemi.config.check import Object
 from meltemi.config.issues import Issue
 from meltemi.config.kinds import DUBBO_AUTHORIZATION
+from meltemi.config.load import of_kind
+from meltemi.config.remembered import Remembered
 from meltemi.config.rules.names import is_address
 from meltemi.config.rules.workload_entry import UNIX
 from meltemi.config.schema.service import ServiceSpec
 from meltemi.config.schema.service_entry import ServiceEntrySpec
 from meltemi.config.schema.types import pairs, texts
 from meltemi.config.schema.workload_entry import WorkloadEntrySpec
-from meltemi.model import Endpoint, Resolution, Service, ServicePort, Workload, port_protocol
+from meltemi.model import (
+    Endpoint,
+    ObjectRef,
+    Resolution,
+    Service,
+    ServicePort,
+    Workload,
+    port_protocol,
+)
 from meltemi.model.protocol import ENGINE_CODECS
 
 _EXPORT_TO = "networking.istio.io/exportTo"
@@ -37,50 +48,167 @@ class _Backend:
     locality: str = ""
 
 
-def build(
-    objects: Iterable[Object],
-    workloads: Iterable[Workload],
-    codecs: Mapping[str, str],
-    issues: list[Issue],
-) -> dict[str, Service]:
-    """By hostname. `codecs`: of each known protocol, in lower case."""
-    objects = list(objects)
-    backends: dict[str, list[_Backend]] = {}
-    for workload in workloads:
-        backends.setdefault(workload.namespace, []).append(_of_workload(workload))
-    for item in objects:
-        if isinstance(item.spec, WorkloadEntrySpec):
-            name = f"{item.ref.namespace}/{item.ref.name}"
-            labels = {**(item.metadata.labels or {}), **(item.spec.labels or {})}
-            backends.setdefault(item.ref.namespace, []).append(_of_entry(item.spec, labels, name))
-    known = frozenset(codecs)
-    guarded = {
-        item.ref.namespace: item.ref.name
-        for item in reversed(objects)
-        if item.ref.kind == DUBBO_AUTHORIZATION
-    }
-    found: dict[str, Service] = {}
-    owners: dict[str, Object] = {}
-    kinds = (ServiceSpec, ServiceEntrySpec)  # Kubernetes' own names come first
-    for item in (item for kind in kinds for item in objects if isinstance(item.spec, kind)):
-        near = backends.get(item.ref.namespace, [])
-        made = _kubernetes if isinstance(item.spec, ServiceSpec) else _entry
-        for index, service in enumerate(made(item, near, known, issues)):
-            if index == 0:
-                issues.extend(_without_codec(item, service, codecs))
-                if service.external:
-                    issues.extend(dubbo_interface.check(item, service, codecs))
-            first = owners.setdefault(service.hostname, item)
-            if first is item:
-                found.setdefault(service.hostname, _authorized(service, guarded))
-            else:
-                issues.append(_taken(item, index, service.hostname, first))
-    return found
+class _Near:
+    """The backends of a namespace, in order, ready to be selected by their labels."""
+
+    def __init__(self, backends: list[_Backend]) -> None:
+        self.backends = backends
+        self._by_label: dict[tuple[str, str], list[_Backend]] = {}
+        for backend in backends:
+            for pair in backend.labels:
+                self._by_label.setdefault(pair, []).append(backend)
+
+    def selected(self, labels: Mapping[str, str]) -> list[_Backend]:
+        """Those that carry all `labels`: of those with the rarest one."""
+        if not labels:
+            return list(self.backends)
+        wanted = set(labels.items())
+        rarest = min((self._by_label.get(pair, []) for pair in wanted), key=len)
+        return [backend for backend in rarest if wanted.issubset(backend.labels)]
 
 
-def _authorized(service: Service, guarded: Mapping[str, str]) -> Service:
+_NOBODY = _Near([])
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What an object became, and what that depends on besides itself."""
+
+    item: Object
+    near: _Near
+    guarded: str | None
+    services: tuple[Service, ...]
+    issues: tuple[Issue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The services of the mesh before, and all that they were made of."""
+
+    items: tuple[Object, ...]
+    workloads: Sequence[Workload]
+    codecs: Mapping[str, str]
+    guarded: Mapping[str, str]
+    found: Mapping[str, Service]
+    issues: tuple[Issue, ...]
+
+    def made_of(
+        self,
+        items: tuple[Object, ...],
+        workloads: Sequence[Workload],
+        codecs: Mapping[str, str],
+        guarded: Mapping[str, str],
+    ) -> bool:
+        return (
+            len(items) == len(self.items)
+            and all(map(is_, items, self.items))
+            and (workloads is self.workloads or workloads == self.workloads)
+            and (codecs, guarded) == (self.codecs, self.guarded)
+        )
+
+
+class ServiceBuilder:
+    """Builds the services of one mesh after another, each service again only where it changed."""
+
+    def __init__(self) -> None:
+        self._entries = Remembered(_entry_backend)
+        self._near: dict[str, _Near] = {}
+        self._codecs: Mapping[str, str] = {}
+        self._known: dict[ObjectRef, _Made] = {}
+        self._last: _Last | None = None
+
+    def build(
+        self,
+        objects: Sequence[Object],
+        workloads: Sequence[Workload],
+        codecs: Mapping[str, str],
+        issues: list[Issue],
+    ) -> Mapping[str, Service]:
+        """By hostname, of objects in the order of `Loaded`. `codecs`: of each known protocol, in
+        lower case."""
+        guarded: dict[str, str] = {}
+        for policy in of_kind(objects, DUBBO_AUTHORIZATION):
+            guarded.setdefault(policy.ref.namespace, policy.ref.name)
+        kinds = ("Service", "ServiceEntry", "WorkloadEntry")
+        items = tuple(item for kind in kinds for item in of_kind(objects, kind))
+        before = self._last
+        if before is not None and before.made_of(items, workloads, codecs, guarded):
+            issues.extend(before.issues)
+            return before.found
+        found_issues: list[Issue] = []
+        near = self._near = self._backends(objects, workloads)
+        if codecs != self._codecs:
+            self._codecs, self._known = codecs, {}
+        found: dict[str, Service] = {}
+        owners: dict[str, Object] = {}
+        known: dict[ObjectRef, _Made] = {}
+        for kind in ("Service", "ServiceEntry"):  # Kubernetes' own names come first
+            for item in of_kind(objects, kind):
+                namespace = item.ref.namespace
+                made = self._one(item, near.get(namespace, _NOBODY), guarded.get(namespace))
+                known[item.ref] = made
+                found_issues.extend(made.issues)
+                for index, service in enumerate(made.services):
+                    first = owners.setdefault(service.hostname, item)
+                    if first is item:
+                        found.setdefault(service.hostname, service)
+                    else:
+                        found_issues.append(_taken(item, index, service.hostname, first))
+        self._known = known
+        self._last = _Last(items, workloads, codecs, guarded, found, tuple(found_issues))
+        issues.extend(found_issues)
+        return found
+
+    def _backends(
+        self, objects: Sequence[Object], workloads: Iterable[Workload]
+    ) -> dict[str, _Near]:
+        backends: dict[str, list[_Backend]] = {}
+        for workload in workloads:
+            backends.setdefault(workload.namespace, []).append(_of_workload(workload))
+        entries = of_kind(objects, "WorkloadEntry")
+        for item, backend in zip(entries, self._entries.of(entries), strict=True):
+            backends.setdefault(item.ref.namespace, []).append(backend)
+        near = {}
+        for namespace, members in backends.items():
+            before = self._near.get(namespace)
+            same = before is not None and before.backends == members
+            near[namespace] = before if before is not None and same else _Near(members)
+        return near
+
+    def _one(self, item: Object, near: _Near, guarded: str | None) -> _Made:
+        before = self._known.get(item.ref)
+        if (
+            before is not None
+            and before.item is item
+            and before.near is near
+            and before.guarded == guarded
+        ):
+            return before
+        issues: list[Issue] = []
+        make = _kubernetes if isinstance(item.spec, ServiceSpec) else _entry
+        services = [
+            _authorized(service, guarded)
+            for service in make(item, near, frozenset(self._codecs), issues)
+        ]
+        if services:
+            issues.extend(_without_codec(item, services[0], self._codecs))
+            if services[0].external:
+                issues.extend(dubbo_interface.check(item, services[0], self._codecs))
+        if before is not None and len(before.services) == len(services):
+            for index, former in enumerate(before.services):
+                if former == services[index]:
+                    services[index] = former
+        return _Made(item, near, guarded, tuple(services), tuple(issues))
+
+
+def _entry_backend(item: Object) -> _Backend:
+    spec: WorkloadEntrySpec = item.spec
+    labels = {**(item.metadata.labels or {}), **(spec.labels or {})}
+    return _of_entry(spec, labels, f"{item.ref.namespace}/{item.ref.name}")
+
+
+def _authorized(service: Service, policy: str | None) -> Service:
     """Closes the Dubbo ports of a namespace whose authorization policy nothing enforces yet."""
-    policy = guarded.get(service.namespace)
     if policy is None:
         return service
     why = f"{DUBBO_AUTHORIZATION} {service.namespace}/{policy} is not there yet"
@@ -139,11 +267,6 @@ def _of_entry(spec: WorkloadEntrySpec, labels: Mapping[str, str], name: str) -> 
     )
 
 
-def _selected(backends: Iterable[_Backend], labels: Mapping[str, str]) -> list[_Backend]:
-    wanted = set(labels.items())
-    return [backend for backend in backends if wanted <= set(backend.labels)]
-
-
 def _without_names(
     item: Object, backends: Iterable[_Backend], issues: list[Issue]
 ) -> list[_Backend]:
@@ -176,11 +299,11 @@ def _endpoints(backends: Iterable[_Backend], port: int) -> Iterator[Endpoint]:
 
 
 def _kubernetes(
-    item: Object, near: list[_Backend], known: frozenset[str], issues: list[Issue]
+    item: Object, near: _Near, known: frozenset[str], issues: list[Issue]
 ) -> Iterator[Service]:
     spec: ServiceSpec = item.spec
     namespace, name = item.ref.namespace, item.ref.name
-    selected = _selected(near, spec.selector) if spec.selector else []
+    selected = near.selected(spec.selector) if spec.selector else []
     chosen = _without_names(item, selected, issues)
     ports: list[ServicePort] = []
     endpoints: list[tuple[int, tuple[Endpoint, ...]]] = []
@@ -232,13 +355,13 @@ def _undeclared(item: Object, index: int, backend: _Backend, target: Any) -> Iss
 
 
 def _entry(
-    item: Object, near: list[_Backend], known: frozenset[str], issues: list[Issue]
+    item: Object, near: _Near, known: frozenset[str], issues: list[Issue]
 ) -> Iterator[Service]:
     spec: ServiceEntrySpec = item.spec
     resolution = spec.resolution or "NONE"
     chosen: list[_Backend] = []
     if spec.workload_selector is not None and resolution != "NONE":
-        chosen = _selected(near, spec.workload_selector.labels or {})
+        chosen = near.selected(spec.workload_selector.labels or {})
         if resolution == "STATIC":
             chosen = _without_names(item, chosen, issues)
     chosen += [_of_entry(inline, inline.labels or {}, "") for inline in spec.endpoints or ()]

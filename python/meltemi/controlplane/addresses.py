@@ -44,14 +44,31 @@ class Recording(Addresses):
     """Notes which keys are asked for: those of the mesh that is being built."""
 
     def __init__(self, before: Addresses) -> None:
-        super().__init__(before.subnet, before.taken)
+        super().__init__(before.subnet)
+        self._before, self._taken, self._used = before._taken, before._taken, before._used
         self.asked: set[str] = set()
+
+    @property
+    def differs(self) -> bool:
+        """Whether other addresses are handed out than before."""
+        return self._taken is not self._before and self._taken != self._before
 
     def address(self, key: str) -> str:
         self.asked.add(key)
+        known = self._taken.get(key)
+        if known is not None:
+            return known
+        self._copy()
         return super().address(key)
 
     def forget_if_many(self) -> None:
-        """Frees what the mesh no longer asks for, once that matters."""
-        if len(self.taken) > KEEP:
+        """Frees what the mesh no longer asks for, once that matters. A mesh that asked for nothing
+        is one whose workloads have all theirs."""
+        if self.asked and len(self._taken) > KEEP:
+            self._copy()
             self.keep(frozenset(self.asked))
+
+    def _copy(self) -> None:
+        """The addresses before stay as they are; copied only where something is to change."""
+        if self._taken is self._before:
+            self._taken, self._used = dict(self._taken), set(self._used)

@@ -14,12 +14,13 @@ NAMED = 5
 def lines(before: Loaded, after: Loaded) -> Iterator[str]:
     """One line for all objects that were added, changed or removed, and one for each file whose
     errors are gone; none where nothing of that happened."""
-    old = {item.ref: item.raw for item in before.objects}
-    new = {item.ref: item.raw for item in after.objects}
+    left, right = ({id(item): item for item in each.objects} for each in (before, after))
+    old = {left[key].ref: left[key].raw for key in left.keys() - right.keys()}
+    new = {right[key].ref: right[key].raw for key in right.keys() - left.keys()}
     changes = [
-        *((("added", ref)) for ref in new if ref not in old),
-        *((("changed", ref)) for ref in new if ref in old and old[ref] != new[ref]),
-        *((("removed", ref)) for ref in old if ref not in new),
+        *((("added", ref)) for ref in sorted(new) if ref not in old),
+        *((("changed", ref)) for ref in sorted(new) if ref in old and old[ref] != new[ref]),
+        *((("removed", ref)) for ref in sorted(old) if ref not in new),
     ]
     if changes:
         yield _summary(changes)

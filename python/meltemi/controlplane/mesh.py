@@ -14,10 +14,10 @@ from typing import Literal
 from meltemi.config import (
     Issue,
     Loaded,
+    MeshBuilder,
     Object,
     Read,
     Source,
-    build,
     combine,
     errors,
     read,
@@ -73,6 +73,8 @@ class LiveMesh:
         self._stored = AppliedObjects(state.config)
         self._addresses = addresses
         self._configuration = Configuration()
+        self._builder = MeshBuilder()
+        self._references = references.References()
         self._build_issues: tuple[Issue, ...] = ()
         self.mesh = Mesh()
         self.on_mesh: list[Callable[[Mesh], None]] = []
@@ -186,12 +188,12 @@ class LiveMesh:
 
     def _build(self) -> None:
         addresses = address_file.Recording(self._addresses)
-        mesh, issues = build(self.objects, addresses)
+        mesh, issues = self._builder.build(self.objects, addresses)
         addresses.forget_if_many()
-        if dict(addresses.taken) != dict(self._addresses.taken):
+        if addresses.differs:
             self._keep(addresses)
-        self._addresses = addresses
-        self._build_issues = (*issues, *references.check(self.objects, mesh))
+            self._addresses = addresses
+        self._build_issues = (*issues, *self._references.check(self.objects, mesh))
         if mesh != self.mesh:
             self.mesh = mesh
             for listener in self.on_mesh:

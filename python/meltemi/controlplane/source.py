@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from meltemi.config import Issue, Loaded, Object, Read, combine, errors
+from meltemi.config import Issue, Loaded, Object, Read, errors, recombine
 from meltemi.model import ObjectRef
 
 Applied = Mapping[ObjectRef, Read]
@@ -45,7 +45,6 @@ class Configuration:
 
     def _loaded(self, after: Configuration) -> Configuration:
         """What two places hold is an error; the one that was there before stays in force."""
-        objects = after.files.objects
-        files = Read("", objects, tuple(item.ref for item in objects), after.files.issues)
-        owners = {item.ref: item.file for item in self.loaded.objects}
-        return replace(after, loaded=combine((files, *after.applied.values()), owners))
+        files = Read("", after.files.objects, (), after.files.issues)  # refs: nobody asks
+        parts = (files, *after.applied.values())
+        return replace(after, loaded=recombine(parts, self.loaded))

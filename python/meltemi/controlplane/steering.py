@@ -41,7 +41,8 @@ class Steering:
     ) -> None:
         self._mesh, self._status, self._pushed = mesh, status, pushed
         self._directory = directory
-        self._workloads: tuple[str, list[dict[str, Any]]] = _workloads(Mesh(), directory)
+        self._entered = Mesh()
+        self._workloads: tuple[str, list[dict[str, Any]]] = _workloads(self._entered, directory)
         self._changed = asyncio.Event()
 
     def handler(self) -> Handler:
@@ -58,6 +59,9 @@ class Steering:
 
     def enter(self, mesh: Mesh) -> None:
         """Wakes the long polls when the workloads of the new mesh are others."""
+        before, self._entered = self._entered, mesh
+        if before.workloads is mesh.workloads and before.services is mesh.services:
+            return  # all that their environment is made of
         workloads = _workloads(mesh, self._directory)
         if workloads[0] != self._workloads[0]:
             self._workloads = workloads
