@@ -16,10 +16,32 @@ Named = Mapping[str, Resource]
 class Builder:
     """What was built for the last mesh and for this one."""
 
-    def __init__(self) -> None:
+    def __init__(self, built: Counter[str] | None = None) -> None:
         self.memo = Memo()
-        self.built: Counter[str] = Counter()
+        self.built: Counter[str] = Counter() if built is None else built
         """How many resources of each type were built and serialized since the start."""
+        self._generation = 0
+        self._scopes: dict[Hashable, Builder] = {}
+
+    def next_generation(self) -> None:
+        """Called once for each new mesh."""
+        self._generation += 1
+        self.memo.next_generation()
+
+    def scope(self, key: Hashable) -> Builder:
+        """A builder that forgets by itself: not with each mesh, but where it is used with a new
+        one. What is asked for only after a change of one service must not be forgotten before."""
+        scope = self._scopes.get(key)
+        if scope is None:
+            scope = self._scopes[key] = Builder(self.built)
+        if scope._generation != self._generation:
+            scope._generation = self._generation
+            scope.memo.next_generation()
+        return scope
+
+    def keep_scopes(self, wanted: Callable[[Hashable], bool]) -> None:
+        """Forgets those of other keys."""
+        self._scopes = {key: scope for key, scope in self._scopes.items() if wanted(key)}
 
     def resource(
         self,

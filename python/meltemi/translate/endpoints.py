@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -22,6 +23,7 @@ def selected(endpoints: Iterable[Endpoint], labels: tuple[tuple[str, str], ...])
     return [endpoint for endpoint in endpoints if wanted.issubset(endpoint.labels)]
 
 
+@functools.lru_cache(maxsize=16_384)
 def is_ip(address: str) -> bool:
     """Whether an endpoint's address can be connected to without asking a name server."""
     try:

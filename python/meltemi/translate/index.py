@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from meltemi.model import (
@@ -20,7 +19,6 @@ from meltemi.model import (
 from meltemi.model.protocol import TCP
 from meltemi.translate.limits import of_interface
 from meltemi.translate.listeners import InboundPort
-from meltemi.translate.memo import Memo
 from meltemi.translate.rules import DestinationRules, MetaRouters
 from meltemi.xds.resource import Node
 
@@ -42,36 +40,55 @@ class Served(NamedTuple):
     hostname: str
 
 
-class Index:
-    """Of one mesh. `memo` carries over what did not change since the mesh before."""
+_Owners = Mapping[str, Service] | tuple[DestinationRule, ...] | tuple[MetaRouter, ...]
 
-    def __init__(self, mesh: Mesh, memo: Memo) -> None:
+
+class Index:
+    """Of one mesh. What it has in common with the one `before` is taken over from there."""
+
+    services: list[Service]
+    """In the order of (namespace, hostname)."""
+    rules: DestinationRules
+    routers: MetaRouters
+    _offers: dict[str, _Offer]
+    _served: dict[tuple[str, int], Served]
+    _sending: dict[tuple[str, int], list[Service]]
+    """By workload and port: every service that sends there."""
+    _places: dict[tuple[str, str], Place]
+
+    def __init__(self, mesh: Mesh, before: Index | None = None) -> None:
+        self.mesh = mesh
         self.workloads = mesh.workloads
-        self.services = sorted(mesh.services.values(), key=lambda s: (s.namespace, s.hostname))
-        self.rules = DestinationRules(mesh.destination_rules)
-        self.routers = MetaRouters(mesh.meta_routers)
         self.codecs = codecs(mesh)
-        self._namespaces = frozenset(_namespaces(mesh))
         self._protocols = frozenset(self.codecs)
-        self._places = {
-            (workload.namespace, workload.pod(instance)): Place(workload, instance)
-            for workload in mesh.workloads
-            for instance in workload.instances
-        }
-        self._served: dict[tuple[str, int], Served] = {}
-        self._sending: dict[tuple[str, int], list[Service]] = {}
-        """By workload and port: every service that sends there."""
-        for service in self.services:
-            key = ("served", service.hostname)
-            for served in memo.get(key, service, functools.partial(_served, service)):
-                self._name(served)
-                sending = self._sending.setdefault((served.workload, served.port), [])
-                if service not in sending[-1:]:
-                    sending.append(service)
+        self.routers = MetaRouters(
+            mesh.meta_routers, before.routers if before is not None else None
+        )
+        if before is not None and before.mesh.services is mesh.services:
+            self.services, self._offers = before.services, before._offers
+            self._served, self._sending = before._served, before._sending
+        else:
+            self.services = sorted(mesh.services.values(), key=_namespace_and_host)
+            self._offers = _offers(self.services, before._offers if before is not None else {})
+            self._served = _by_port(self._offers.values())
+            self._sending = _sending(self._offers.values())
+        if before is not None and before.mesh.workloads is mesh.workloads:
+            self._places = before._places
+        else:
+            self._places = _places(mesh)
+        if before is not None and before.mesh.destination_rules is mesh.destination_rules:
+            self.rules = before.rules
+        else:
+            self.rules = DestinationRules(mesh.destination_rules)
+        owners: list[_Owners] = [mesh.services, mesh.destination_rules, mesh.meta_routers]
+        former: list[_Named] = before._named if before is not None else []
+        self._named: list[_Named] = [
+            _named(each, former[place] if former else None) for place, each in enumerate(owners)
+        ]
 
     def namespace(self, claimed: str) -> str:
         """The namespace, or "" for one that nothing in the mesh names: all those see the same."""
-        return claimed if claimed in self._namespaces else ""
+        return claimed if any(claimed in named.namespaces for named in self._named) else ""
 
     def place(self, node: Node) -> Place | None:
         """The replica that a node's id names, None for a node that is no part of the mesh."""
@@ -111,29 +128,79 @@ class Index:
                 limit = of_interface(limit, service.interface)
             yield service.hostname, limit
 
-    def _name(self, served: Served) -> None:
-        """The first service wins, but one that says a protocol wins over one that says only TCP."""
-        key = (served.workload, served.port)
-        known = self._served.get(key)
-        if known is None or (known.protocol == TCP and served.protocol != TCP):
-            self._served[key] = served
-
 
 def codecs(mesh: Mesh) -> dict[str, str]:
     """By protocol, in lower case."""
     return BUILT_IN_CODECS | {own.protocol.lower(): own.codec for own in mesh.application_protocols}
 
 
-def _namespaces(mesh: Mesh) -> Iterator[str]:
-    """Of all that a view depends on, and those that an exportTo names."""
-    owners: tuple[Service | DestinationRule | MetaRouter, ...] = (
-        *mesh.services.values(),
-        *mesh.destination_rules,
-        *mesh.meta_routers,
-    )
-    for owner in owners:
-        yield owner.namespace
-        yield from (name for name in owner.export_to if name not in (".", "*", "~"))
+class _Named(NamedTuple):
+    """The namespaces of all that a view depends on, and those that an exportTo names."""
+
+    owners: _Owners
+    namespaces: frozenset[str]
+
+
+def _named(owners: _Owners, before: _Named | None) -> _Named:
+    if before is not None and before.owners is owners:
+        return before
+    found = set()
+    for owner in owners.values() if isinstance(owners, Mapping) else owners:
+        found.add(owner.namespace)
+        if owner.export_to:
+            found.update(name for name in owner.export_to if name not in (".", "*", "~"))
+    return _Named(owners, frozenset(found))
+
+
+class _Offer(NamedTuple):
+    """A service, and what it sends to."""
+
+    service: Service
+    served: tuple[Served, ...]
+
+
+def _offers(services: Iterable[Service], before: Mapping[str, _Offer]) -> dict[str, _Offer]:
+    found = {}
+    for service in services:
+        known = before.get(service.hostname)
+        if known is None or known.service is not service:
+            known = _Offer(service, _served(service))
+        found[service.hostname] = known
+    return found
+
+
+def _by_port(offers: Iterable[_Offer]) -> dict[tuple[str, int], Served]:
+    """The first service wins, but one that says a protocol wins over one that says only TCP."""
+    found: dict[tuple[str, int], Served] = {}
+    for offer in offers:
+        for served in offer.served:
+            key = (served.workload, served.port)
+            known = found.get(key)
+            if known is None or (known.protocol == TCP and served.protocol != TCP):
+                found[key] = served
+    return found
+
+
+def _sending(offers: Iterable[_Offer]) -> dict[tuple[str, int], list[Service]]:
+    found: dict[tuple[str, int], list[Service]] = {}
+    for offer in offers:
+        for served in offer.served:
+            sending = found.setdefault((served.workload, served.port), [])
+            if not sending or sending[-1] is not offer.service:
+                sending.append(offer.service)
+    return found
+
+
+def _places(mesh: Mesh) -> dict[tuple[str, str], Place]:
+    return {
+        (workload.namespace, workload.pod(instance)): Place(workload, instance)
+        for workload in mesh.workloads
+        for instance in workload.instances
+    }
+
+
+def _namespace_and_host(service: Service) -> tuple[str, str]:
+    return service.namespace, service.hostname
 
 
 def _served(service: Service) -> tuple[Served, ...]:

@@ -139,6 +139,8 @@ def called(
     ports: tuple[tuple[OutboundPort, ...], ...], service_addresses: Mapping[str, str]
 ) -> Iterator[tuple[str, OutboundPort]]:
     """Where a replica calls each service: at its own address for it, on the service's ports."""
+    if not service_addresses:
+        return
     for of_service in ports:
         for port in of_service:
             if port.service in service_addresses:

@@ -115,8 +115,19 @@ def _override(wide: TrafficPolicy, narrow: TrafficPolicy) -> TrafficPolicy:
 class MetaRouters:
     """The MetaRouters of a mesh by host; `Mesh.meta_router`, without a walk over all of them."""
 
-    def __init__(self, routers: Iterable[MetaRouter]) -> None:
+    def __init__(self, routers: tuple[MetaRouter, ...], before: MetaRouters | None = None) -> None:
+        """From those of the mesh `before`, only hosts whose routers changed are looked at."""
+        self._routers = routers
         self._by_host: dict[str, list[MetaRouter]] = {}
+        if before is not None:
+            former = {id(router): router for router in before._routers}
+            now = {id(router): router for router in routers}
+            hosts = {former[key].host for key in former.keys() - now.keys()}
+            hosts |= {now[key].host for key in now.keys() - former.keys()}
+            self._by_host = dict(before._by_host)
+            for host in hosts:
+                self._by_host.pop(host, None)
+            routers = tuple(router for router in routers if router.host in hosts)
         for router in routers:
             self._by_host.setdefault(router.host, []).append(router)
 

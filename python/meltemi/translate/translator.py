@@ -9,19 +9,35 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 from meltemi.model import Mesh, Workload
 from meltemi.translate import proxies, workloads
 from meltemi.translate.builder import Builder, Named
+from meltemi.translate.changes import affected
 from meltemi.translate.dialect import Dialect
 from meltemi.translate.index import Index
-from meltemi.translate.views import View, view
+from meltemi.translate.views import View, refreshed, view
 from meltemi.xds import messages
 from meltemi.xds.resource import Node
 
 Resources = Mapping[str, Named]
 """By type URL, then by name."""
+
+
+KEPT_UNASKED: Final = 3
+"""Meshes for which a view that nobody asks for is kept, to be made into the next one."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """A view, and what changed since: the hosts, and how many meshes came."""
+
+    view: View
+    affected: frozenset[str] = frozenset()
+    unasked: int = 0
 
 
 class Translator:
@@ -30,8 +46,9 @@ class Translator:
     def __init__(self) -> None:
         self._builder = Builder()
         self._mesh = Mesh()
-        self._index = Index(self._mesh, self._builder.memo)
-        self._views: dict[tuple[Dialect, str], View] = {}
+        self._index = Index(self._mesh)
+        self._views: dict[tuple[Dialect, str], _Known] = {}
+        self._workload_builder = Builder(self._builder.built)
         self._workloads: Named = {}
 
     @property
@@ -55,23 +72,40 @@ class Translator:
         }
 
     def _enter(self, mesh: Mesh) -> None:
-        self._builder.memo.next_generation()
+        hosts = affected(self._mesh, mesh)
+        self._builder.next_generation()
+        if mesh.services.keys() != self._mesh.services.keys():
+            self._builder.keep_scopes(lambda key: _is_of(mesh, key))
+        self._index = Index(mesh, self._index)
+        for key, known in list(self._views.items()):
+            known.unasked += 1
+            if hosts is None or known.unasked > KEPT_UNASKED:
+                del self._views[key]
+            else:
+                known.affected |= hosts
+        if mesh.workloads is not self._mesh.workloads:
+            self._workload_builder.next_generation()
+            addresses = tuple(self._addresses(workload) for workload in mesh.workloads)
+            self._workloads = self._workload_builder.merged("workloads", addresses)
         self._mesh = mesh
-        self._index = Index(mesh, self._builder.memo)
-        self._views = {}
-        addresses = tuple(self._addresses(workload) for workload in mesh.workloads)
-        self._workloads = self._builder.merged("workloads", addresses)
 
     def _view(self, dialect: Dialect, namespace: str) -> View:
         key = (dialect, namespace)
-        if key not in self._views:
-            self._views[key] = view(self._builder, self._index, dialect, namespace)
-        return self._views[key]
+        known = self._views.get(key)
+        if known is None:
+            made = view(self._builder, self._index, dialect, namespace)
+        elif known.unasked:
+            hosts = known.affected
+            made = refreshed(self._builder, self._index, dialect, namespace, known.view, hosts)
+        else:
+            return known.view
+        self._views[key] = _Known(made)
+        return made
 
     def _addresses(self, workload: Workload) -> Named:
         def build() -> Named:
             return {
-                instance.address: self._builder.resource(
+                instance.address: self._workload_builder.resource(
                     messages.WORKLOAD,
                     instance.address,
                     (workload, instance),
@@ -80,6 +114,11 @@ class Translator:
                 for instance in workload.instances
             }
 
-        return self._builder.memo.get(
+        return self._workload_builder.memo.get(
             ("workload", workload.namespace, workload.name), workload, build
         )
+
+
+def _is_of(mesh: Mesh, key: Hashable) -> bool:
+    """Whether a scope's key (dialect, hostname) is that of a service of the mesh."""
+    return isinstance(key, tuple) and key[1] in mesh.services

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 from meltemi.model import DestinationRule, MetaRouter, Service
 from meltemi.translate import clusters, endpoints, listeners, names, routes
@@ -15,19 +18,21 @@ from meltemi.xds import messages
 from meltemi.xds.resource import Resource
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """All services that a namespace sees, in one dialect."""
+    """All services that a namespace sees, in one dialect. One view is equal to itself alone."""
 
     clusters: Named
     endpoints: Named
     routes: Named
     ports: tuple[tuple[OutboundPort, ...], ...]
     """One element a service, in the order of (namespace, hostname)."""
+    services: dict[str, ServiceView]
+    """By hostname, in that order: what the next view begins with."""
 
 
 @dataclass(frozen=True, slots=True)
-class _ServiceView:
+class ServiceView:
     """What one service is to callers that the same rules hold for."""
 
     clusters: Named
@@ -37,31 +42,96 @@ class _ServiceView:
 
 
 def view(builder: Builder, index: Index, dialect: Dialect, namespace: str) -> View:
-    """As the namespace's callers see the mesh."""
-    services = [
-        _service(builder, index, dialect, service, namespace)
+    """As the namespace's callers see the mesh. Namespaces that see the same share one view."""
+    services = {
+        service.hostname: _service(builder, index, dialect, service, namespace)
         for service in index.services
         if service.visible_from(namespace)
-    ]
-    key = (dialect, namespace)
+    }
+    return builder.memo.get(
+        ("view", dialect), services, lambda: _together(builder, dialect, services)
+    )
+
+
+def refreshed(
+    builder: Builder,
+    index: Index,
+    dialect: Dialect,
+    namespace: str,
+    before: View,
+    affected: frozenset[str],
+) -> View:
+    """The same as `view`, from one of a mesh that differed for these hostnames only."""
+    changed: list[tuple[str, ServiceView]] = []
+    for hostname in affected:
+        service = index.mesh.services.get(hostname)
+        former = before.services.get(hostname)
+        seen = service is not None and service.visible_from(namespace)
+        if seen != (former is not None):
+            return view(builder, index, dialect, namespace)  # others come before or behind it
+        if service is not None and former is not None:
+            now = _as_before(former, _service(builder, index, dialect, service, namespace))
+            if now is not former:
+                changed.append((hostname, now))
+    if not changed:
+        return before
+    return builder.memo.get(
+        ("refreshed", dialect),
+        (before, changed),
+        lambda: _together(builder, dialect, {**before.services, **dict(changed)}, before, changed),
+    )
+
+
+def _as_before(before: ServiceView, now: ServiceView) -> ServiceView:
+    """With the objects of before where they are equal."""
+    if now is before or now == before:
+        return before
+    return ServiceView(
+        clusters=before.clusters if before.clusters == now.clusters else now.clusters,
+        endpoints=before.endpoints if before.endpoints == now.endpoints else now.endpoints,
+        routes=before.routes if before.routes == now.routes else now.routes,
+        ports=before.ports if before.ports == now.ports else now.ports,
+    )
+
+
+def _together(
+    builder: Builder,
+    dialect: Dialect,
+    services: dict[str, ServiceView],
+    before: View | None = None,
+    changed: Iterable[tuple[str, ServiceView]] = (),
+) -> View:
+    """All services in one mapping a type. It is that of `before` where none of those that `changed`
+    differs in it."""
+
+    def together(kind: str, make: Callable[[Hashable, tuple[Any, ...]], Any]) -> Any:
+        part = attrgetter(kind)
+        if before is not None and all(
+            part(before.services[hostname]) is part(now) for hostname, now in changed
+        ):
+            return part(before)
+        return make((kind, dialect), tuple(map(part, services.values())))
+
     return View(
-        clusters=builder.merged(("clusters", key), tuple(s.clusters for s in services)),
-        endpoints=builder.merged(("endpoints", key), tuple(s.endpoints for s in services)),
-        routes=builder.merged(("routes", key), tuple(s.routes for s in services)),
-        ports=builder.same(("ports", key), tuple(s.ports for s in services)),
+        clusters=together("clusters", builder.merged),
+        endpoints=together("endpoints", builder.merged),
+        routes=together("routes", builder.merged),
+        ports=together("ports", builder.same),
+        services=services,
     )
 
 
 def _service(
     builder: Builder, index: Index, dialect: Dialect, service: Service, namespace: str
-) -> _ServiceView:
+) -> ServiceView:
     rule = index.rules.rule(service, namespace)
     router = index.routers.router(service.hostname, namespace)
     codecs = tuple(index.codecs.get(port.protocol, "") for port in service.ports)
-    return builder.memo.get(
-        ("service", dialect, service.hostname),
+    own = builder.scope((dialect, service.hostname))
+    return own.memo.get(
+        "service",
         (service, rule, router, codecs),
-        lambda: _build(builder, dialect, service, rule, router, codecs),
+        lambda: _build(own, dialect, service, rule, router, codecs),
     )
 
 
@@ -72,7 +142,7 @@ def _build(
     rule: DestinationRule | None,
     router: MetaRouter | None,
     codecs: tuple[str, ...],
-) -> _ServiceView:
+) -> ServiceView:
     made_clusters, made_endpoints = {}, {}
     for upstream, members in clusters.upstreams(service, rule, dialect):
         made_clusters[upstream.name] = builder.resource(
@@ -90,7 +160,7 @@ def _build(
                 functools.partial(endpoints.load_assignment, upstream.name, members),
             )
     key = (dialect, service.hostname)
-    return _ServiceView(
+    return ServiceView(
         clusters=builder.same(("clusters of", key), made_clusters),
         endpoints=builder.same(("endpoints of", key), made_endpoints),
         routes=builder.same(("routes of", key), _routes(builder, service, router, codecs)),
