@@ -13,6 +13,7 @@ from meltemi.model import Mesh
 from meltemi.xds.resource import Node
 
 MAX_NAMED = 1000  # unknown ids that were said; then they are said again
+MAX_ANSWERED = 8192  # claims that were judged; a stream asks with each response
 
 log = logging.getLogger("meltemi.controlplane")
 
@@ -24,9 +25,14 @@ class Access:
         self._tokens, self._require_token = tokens, require_token
         self._workloads: frozenset[tuple[str, str]] = frozenset()
         self._named: set[str] = set()
+        self._answered: set[tuple[str, str]] = set()
+        """Claims (id and what came as its proof) that are right as long as the workloads stay."""
 
     def enter(self, mesh: Mesh) -> None:
-        self._workloads = frozenset((each.namespace, each.name) for each in mesh.workloads)
+        workloads = frozenset((each.namespace, each.name) for each in mesh.workloads)
+        if workloads != self._workloads:
+            self._workloads = workloads
+            self._answered.clear()
 
     def is_workload(self, node: Node) -> bool:
         """Whether the id claims to be a replica of a workload, whatever its ordinal and address."""
@@ -35,6 +41,17 @@ class Access:
 
     def authenticate(self, node_id: str, metadata: Mapping[str, str], peer: str) -> str | None:
         """None when the node is answered, else why it is not (`xds.server.Authenticate`)."""
+        claim = (node_id, metadata.get("authorization", ""))
+        if claim in self._answered:
+            return None
+        refused = self._judge(node_id, metadata, peer)
+        if refused is None:
+            if len(self._answered) >= MAX_ANSWERED:
+                self._answered.clear()
+            self._answered.add(claim)
+        return refused
+
+    def _judge(self, node_id: str, metadata: Mapping[str, str], peer: str) -> str | None:
         scheme, _, token = metadata.get("authorization", "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else None
         if self._tokens.is_proof(node_id, given):

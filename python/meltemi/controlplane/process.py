@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -86,6 +87,9 @@ class ControlPlane:
             loop.add_signal_handler(number, stop.set)
         changes = watch(self._state.directory)
         self._mesh.start(await anext(changes))
+        # What was read stays: without this the collector looks through all of it every few edits,
+        # for 300 ms with 8,000 documents.
+        gc.freeze()
         async with self._serving():
             following = asyncio.create_task(self._follow(changes))
             stopping = asyncio.create_task(stop.wait())

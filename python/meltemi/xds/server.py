@@ -394,9 +394,12 @@ class AdsServer:
             if response is not None and connection.node is not None:
                 await context.write(variant.encode(response, connection.node))
                 continue
-            timeout = None if wake_at is None else max(0.0, wake_at - loop.time())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(connection.wake.wait(), timeout)
+            timer = None if wake_at is None else loop.call_at(wake_at, connection.wake.set)
+            try:
+                await connection.wake.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     def _next(
         self, connection: _Connection, now: float

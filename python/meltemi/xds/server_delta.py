@@ -92,6 +92,8 @@ class DeltaSubscription:
         self, view: Mapping[str, Resource], *, only_asked: bool, keep_removed: bool
     ) -> Payload | None:
         self._compare_with(view)
+        if self._open is not None and not (self._open or self._owed or self._greet):
+            return None
         changed = tuple(self._changed(view, only_asked))
         removed = tuple(self._removed(view, only_asked or keep_removed))
         if not changed and not removed and not self._greet:
