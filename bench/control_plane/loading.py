@@ -106,6 +106,7 @@ class _Caller:
             access_log_format="text",
             limits={},
         )
+        self._engine.set_log_level("error")
         self.client = AdsClient(plane.xds, node, plane.token(node.id), on_update=self._update)
         self.routes = 0
         self.edited_at = 0.0

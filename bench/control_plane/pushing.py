@@ -111,6 +111,7 @@ def _channel(stack: contextlib.AsyncExitStack, address: str) -> Any:
 async def _connected(address: str, method: str, services: int) -> AsyncIterator[_Nodes]:
     """The nodes, each with a connection of its own, once they have all they ask for."""
     nodes = _Nodes()
+    nodes.begin(messages.ROUTE)
     async with contextlib.AsyncExitStack() as stack:
         for ordinal in range(NODES):
             channel = await _channel(stack, address)
@@ -118,7 +119,8 @@ async def _connected(address: str, method: str, services: int) -> AsyncIterator[
             for request, node in _requests(ordinal, services):
                 await call.write(discovery.encode_delta_request(request, node))
             nodes.tasks.append(asyncio.create_task(nodes.follow(call)))
-        nodes.last_s = time.perf_counter() + 2
+        if services:
+            await nodes.wait()  # until each has its first routes
         await nodes.quiet()
         try:
             yield nodes
