@@ -13,7 +13,6 @@ from meltemi.model import LocalRateLimit, Mesh, MeshMode, Service
 from meltemi.model.protocol import ENGINE_CODECS
 from meltemi.translate import limits
 from meltemi.translate.index import Index, codecs
-from meltemi.translate.memo import Memo
 from meltemi.xds import messages
 
 
@@ -47,7 +46,7 @@ def _outbound(mesh: Mesh, service: Service, port: int, namespace: str) -> Iterat
 def _inbound(mesh: Mesh, service: Service, port: int) -> Iterator[_Met]:
     """Of the workloads behind the port, each limit once."""
     behind = {(each.workload, each.port) for each in dict(service.endpoints).get(port, ())}
-    index = Index(_behind(mesh, {workload for workload, _ in behind}), Memo())
+    index = Index(_behind(mesh, {workload for workload, _ in behind}))
     seen: dict[_Met, None] = {}
     for workload in index.workloads:
         for inbound in index.inbound(workload):
