@@ -42,6 +42,12 @@ pub struct Configuration<'a> {
 pub trait FilterConfig: Send + Sync {
     /// The filter of one worker.
     fn filter(&self) -> Box<dyn Filter>;
+
+    /// Asked once; what it gives is dropped when no listener says this any more, though workers may
+    /// still use the filter for a moment.
+    fn in_force(&self) -> Option<Box<dyn Send>> {
+        None
+    }
 }
 
 impl<F: Fn() -> Box<dyn Filter> + Send + Sync> FilterConfig for F {

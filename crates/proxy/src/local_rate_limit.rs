@@ -15,14 +15,20 @@ use meltemi_routing::AttributeMatch;
 
 use crate::filter::{Configuration, Filter, FilterConfig, FilterFactory, RequestView, Verdict};
 
-/// Makes the local rate limits of all listeners, and knows the buckets in use.
+/// Makes the local rate limits of all listeners, and knows the buckets in force.
 #[derive(Default)]
 pub struct LocalRateLimits {
-    buckets: Mutex<HashMap<Key, Weak<Bucket>>>,
+    known: Arc<Known>,
 }
 
+/// The buckets of limits that are in force; workers may hold others for a moment.
+type Known = Mutex<HashMap<Key, Weak<Claim>>>;
+
+/// That a listener's limit has this bucket.
+struct Claim(Arc<Bucket>);
+
 /// What makes a bucket the same one after a change.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     listener: String,
     limit: Arc<str>,
@@ -45,13 +51,14 @@ struct Limit {
     /// Of the conditions, in order.
     guards: Vec<Guard>,
     default: Option<Guard>,
+    known: Arc<Known>,
     /// Names of what is counted.
     ok: String,
     rate_limited: String,
 }
 
-#[derive(Clone)]
 struct Guard {
+    key: Key,
     bucket: Arc<Bucket>,
     /// What the caller is told when it is empty.
     refusal: Arc<str>,
@@ -81,17 +88,16 @@ impl LocalRateLimits {
             matches: matches.map(<[_]>::to_vec),
             rate,
         };
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.get(&key).and_then(Weak::upgrade);
-        let bucket = bucket.unwrap_or_else(|| {
-            let made = Arc::new(Bucket {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = match known.get(&key).and_then(Weak::upgrade) {
+            Some(claim) => Arc::clone(&claim.0),
+            None => Arc::new(Bucket {
                 tokens: TokenBucket::new(rate),
                 start: from.now,
-            });
-            buckets.insert(key, Arc::downgrade(&made));
-            made
-        });
+            }),
+        };
         Guard {
+            key,
             bucket,
             refusal: format!("local rate limit of '{limit}' reached: {rate}{whose}").into(),
         }
@@ -112,12 +118,11 @@ impl FilterFactory for LocalRateLimits {
         let default = rules
             .default_rate()
             .map(|rate| self.guard(from, &name, None, rate));
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.retain(|_, bucket| bucket.strong_count() > 0);
         Ok(Arc::new(Arc::new(Limit {
             rules,
             guards,
             default,
+            known: Arc::clone(&self.known),
             ok: format!("meta_protocol.{name}.local_rate_limit.ok"),
             rate_limited: format!("meta_protocol.{name}.local_rate_limit.rate_limited"),
         })))
@@ -134,6 +139,22 @@ impl FilterConfig for Arc<Limit> {
             ok: 0,
             rate_limited: 0,
         })
+    }
+
+    fn in_force(&self) -> Option<Box<dyn Send>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, claim| claim.strong_count() > 0);
+        let mut claims = Vec::new();
+        for guard in self.guards.iter().chain(&self.default) {
+            let claim = known.get(&guard.key).and_then(Weak::upgrade);
+            let claim = claim.unwrap_or_else(|| {
+                let made = Arc::new(Claim(Arc::clone(&guard.bucket)));
+                known.insert(guard.key.clone(), Arc::downgrade(&made));
+                made
+            });
+            claims.push(claim);
+        }
+        Some(Box::new(claims))
     }
 }
 

@@ -107,6 +107,12 @@ pub(crate) struct CompiledFilters {
     pub(crate) configs: Vec<Arc<dyn FilterConfig>>,
 }
 
+/// The filters that a listener has now, with what they keep for so long.
+struct FiltersInForce {
+    compiled: Arc<CompiledFilters>,
+    _kept: Vec<Box<dyn Send>>,
+}
+
 #[derive(Clone)]
 pub(crate) struct CompiledListener {
     pub(crate) number: u32,
@@ -131,7 +137,7 @@ pub(crate) struct Compiler {
     protocols: HashMap<String, Arc<dyn Protocol>>,
     factories: HashMap<String, Arc<dyn FilterFactory>>,
     /// By listener.
-    filters: HashMap<u32, Arc<CompiledFilters>>,
+    filters: HashMap<u32, FiltersInForce>,
     listeners: Names,
     clusters: Names,
     compiled: HashMap<usize, Arc<CompiledTable>>,
@@ -168,15 +174,18 @@ impl Compiler {
     ) -> (Arc<Tables>, Vec<Refused>) {
         self.version += 1;
         let before = std::mem::take(&mut self.compiled);
-        let filters_before = std::mem::take(&mut self.filters);
+        let mut filters_before = std::mem::take(&mut self.filters);
         let mut refused = Vec::new();
         let mut listeners = Vec::with_capacity(snapshot.listeners.len());
         for listener in snapshot.listeners.values() {
             let number = self.listeners.number(&listener.name);
             let filters = self.filters(listener, filters_before.get(&number), now);
-            let made = filters.and_then(|filters| {
+            let made = filters.and_then(|changed| {
                 let service = self.service(&snapshot, listener, &before)?;
-                self.filters.insert(number, Arc::clone(&filters));
+                let unchanged = || filters_before.remove(&number);
+                let in_force = changed.or_else(unchanged).ok_or("it has no filters")?;
+                let filters = Arc::clone(&in_force.compiled);
+                self.filters.insert(number, in_force);
                 Ok((filters, service))
             });
             match made {
@@ -220,23 +229,24 @@ impl Compiler {
             .retain(|table| Arc::strong_count(table) > 1);
     }
 
+    /// The filters of a listener; None where they are those that it had before.
     fn filters(
         &self,
         listener: &Listener,
-        before: Option<&Arc<CompiledFilters>>,
+        before: Option<&FiltersInForce>,
         now: Duration,
-    ) -> Result<Arc<CompiledFilters>, String> {
+    ) -> Result<Option<FiltersInForce>, String> {
         let (stat_prefix, from) = match &listener.filter {
             NetworkFilter::MetaProtocol(filter) => (&filter.stat_prefix, &*filter.filters),
             NetworkFilter::TcpProxy { stat_prefix, .. } => (stat_prefix, [].as_slice()),
         };
-        if let Some(before) = before
-            && before.stat_prefix == *stat_prefix
-            && before.from == from
+        if let Some(FiltersInForce { compiled, .. }) = before
+            && compiled.stat_prefix == *stat_prefix
+            && compiled.from == from
         {
-            return Ok(Arc::clone(before));
+            return Ok(None);
         }
-        let mut configs = Vec::new();
+        let mut configs: Vec<Arc<dyn FilterConfig>> = Vec::new();
         for wanted in from {
             if let Some(factory) = self.factories.get(&*wanted.name) {
                 let compiled = factory.compile(&Configuration {
@@ -249,10 +259,14 @@ impl Compiler {
                 configs.push(compiled.map_err(named)?);
             }
         }
-        Ok(Arc::new(CompiledFilters {
-            stat_prefix: Arc::clone(stat_prefix),
-            from: from.to_vec(),
-            configs,
+        let kept = configs.iter().filter_map(|config| config.in_force());
+        Ok(Some(FiltersInForce {
+            _kept: kept.collect(),
+            compiled: Arc::new(CompiledFilters {
+                stat_prefix: Arc::clone(stat_prefix),
+                from: from.to_vec(),
+                configs,
+            }),
         }))
     }
 

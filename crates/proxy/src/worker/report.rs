@@ -91,6 +91,17 @@ impl Worker {
 
     /// What the filters of this worker counted, those that are gone included.
     fn report_filters(&mut self) -> BTreeMap<String, u64> {
+        self.drop_left_filters();
+        let mut all = self.filter_stats.clone();
+        let listening = self.ports.iter().flatten().map(|port| &port.view.filters);
+        for filters in listening.chain(&self.left_filters) {
+            filters.stats(&mut |name, value| add(&mut all, name, value));
+        }
+        all
+    }
+
+    /// Drops filters that no listener and no request uses any more; what they counted stays.
+    pub(super) fn drop_left_filters(&mut self) {
         let gone = &mut self.filter_stats;
         self.left_filters.retain(|filters| {
             if filters.are_left() {
@@ -98,12 +109,6 @@ impl Worker {
             }
             !filters.are_left()
         });
-        let mut all = gone.clone();
-        let listening = self.ports.iter().flatten().map(|port| &port.view.filters);
-        for filters in listening.chain(&self.left_filters) {
-            filters.stats(&mut |name, value| add(&mut all, name, value));
-        }
-        all
     }
 }
 

@@ -24,6 +24,7 @@ impl Worker {
             self.swap_listener(listener, &mut new_tables);
         }
         self.counters.tables_in_force_total += new_tables.len() as u64;
+        self.drop_left_filters();
         // The engine still holds it: nothing large is freed here.
         drop(before);
     }
