@@ -10,7 +10,6 @@ from meltemi.model.addresses import Addresses
 
 NOT_YET = {
     "metarouter-global-ratelimit.yaml": ["spec.globalRateLimit"],
-    "metarouter-header-mutation.yaml": ["spec.routes[0].requestMutation"],
     "traffic-mirroring.yaml": ["spec.routes[0].mirror", "spec.routes[0].mirrorPercentage"],
     "consistent-hash-lb/destinationrule.yaml": [
         "spec.trafficPolicy.loadBalancer.consistentHash",

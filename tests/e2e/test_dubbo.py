@@ -108,6 +108,37 @@ def test_a_call_without_attachments_is_routed_and_answered(clean: Mesh) -> None:
             assert answered_by(str(connection.reply().value)) == "v2"
 
 
+MUTATIONS = {
+    "requestMutation": [{"key": "foo", "value": "bar"}],
+    "responseMutation": [{"key": "seen-by", "value": "the mesh"}],
+}
+
+
+def test_a_rule_sets_attachments_where_there_were_none(clean: Mesh) -> None:
+    """Of a call whose map is there, null, or missing; of a reply that came without one."""
+    clean.apply(router({**route("sets", {"": 100}), **MUTATIONS}))
+    whole = dubbo_wire.encode_request(call("attachments", "x"))
+    end = whole.index(b"\x01x", dubbo_wire.HEADER.size) + 2
+    with connect(clean) as connection:
+        assert isinstance(connection, DubboConnection)
+
+        def reply(frame: bytes) -> Reply:
+            connection.socket.sendall(frame)
+            return connection.reply()
+
+        eventually(lambda: "seen-by" in (reply(whole).attachments or {}))
+        for form in (whole, with_body(whole[:end] + b"N"), with_body(whole[:end])):
+            answer = reply(form)
+            assert isinstance(answer.value, dict) and answer.value["foo"] == "bar"
+        for value in (None, 7, "text", ["a", {"b": None}], Instance("a.Person", {"name": "Ada"})):
+            asked = call("bare", value, types="Ljava/lang/Object;")
+            answer = connection.ask(asked)
+            assert plain(answer.value) == plain(value)
+            assert answer.attachments == {"seen-by": "the mesh"}
+        failed = connection.ask(call("fail", 70))  # a status has no place for them
+        assert (failed.status, failed.reason[:7]) == (70, "no luck")
+
+
 def with_body(frame: bytes) -> bytes:
     """The frame with the length that it has."""
     return frame[:12] + (len(frame) - dubbo_wire.HEADER.size).to_bytes(4, "big") + frame[16:]
