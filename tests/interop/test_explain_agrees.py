@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import apache
+import dubbo_wire
 import pytest
 from engine_of import engine
 from hypothesis import HealthCheck, given, settings
@@ -30,7 +32,7 @@ from meltemi.model import (
     Workload,
 )
 from thrift.Thrift import TApplicationException
-from thrift_servers import thrift_servers, version_in, wait_for
+from thrift_servers import dubbo_servers, thrift_servers, version_in, wait_for
 
 FreePort = Callable[[], int]
 NAMESPACE = "shop"
@@ -70,10 +72,12 @@ REQUESTS = st.lists(
     max_size=24,
 )
 
+Send = Callable[[dict[str, str]], str]
+"""Calls with these attributes; the version that answered, or "" for an error from the engine."""
 Drawn = list[tuple[dict[str, StringMatch], tuple[tuple[str, int], ...]]]
 
 
-def mesh(port: int, servers: dict[str, int], drawn: Drawn) -> Mesh:
+def mesh(protocol: str, port: int, servers: dict[str, int], drawn: Drawn) -> Mesh:
     """HOST at 127.0.0.1:port for the client, with the rule that was drawn."""
     endpoints = tuple(
         Endpoint("127.0.0.1", at, (("version", version),)) for version, at in servers.items()
@@ -82,7 +86,7 @@ def mesh(port: int, servers: dict[str, int], drawn: Drawn) -> Mesh:
         HOST,
         NAMESPACE,
         "hello",
-        (ServicePort(port, "tcp-metaprotocol-thrift", "thrift", 0),),
+        (ServicePort(port, f"tcp-metaprotocol-{protocol}", protocol, 0),),
         endpoints=((port, endpoints),),
     )
     subsets = tuple(Subset(name, (("version", name),)) for name in (*VERSIONS, "empty"))
@@ -105,18 +109,43 @@ def mesh(port: int, servers: dict[str, int], drawn: Drawn) -> Mesh:
     )
 
 
-def send(client: apache.Client, attributes: dict[str, str]) -> str:
-    """The version that answered, or "" for an error from the engine."""
-    client.protocol.trans.clear_headers()
-    for name in ("lane", "user"):
-        if name in attributes:
-            client.protocol.trans.set_header(name.encode(), attributes[name].encode())
-    try:
-        if attributes["method"] == "wait":
-            return version_in(client.wait("x", 0))
-        return version_in(client.sayHello("x"))
-    except TApplicationException:
-        return ""
+@contextlib.contextmanager
+def thrift(port: int) -> Iterator[Send]:
+    """Attributes are headers of THeader."""
+
+    def send(attributes: dict[str, str]) -> str:
+        client.protocol.trans.clear_headers()
+        for name in ("lane", "user"):
+            if name in attributes:
+                client.protocol.trans.set_header(name.encode(), attributes[name].encode())
+        try:
+            if attributes["method"] == "wait":
+                return version_in(client.wait("x", 0))
+            return version_in(client.sayHello("x"))
+        except TApplicationException:
+            return ""
+
+    with closing(apache.Client("header", "127.0.0.1", port)) as client:
+        yield send
+
+
+@contextlib.contextmanager
+def dubbo(port: int) -> Iterator[Send]:
+    """Attributes are attachments."""
+
+    def send(attributes: dict[str, str]) -> str:
+        method = attributes["method"]
+        arguments = ("x", 0) if method == "wait" else ("x",)
+        attachments = {name: value for name, value in attributes.items() if name != "method"}
+        request = dubbo_wire.Request("hello.HelloService", method, arguments, attachments)
+        reply = consumer.call(request)
+        return "" if reply.failed else version_in(str(reply.value))
+
+    with closing(dubbo_wire.Consumer("127.0.0.1", port)) as consumer:
+        yield send
+
+
+CALLERS = {"thrift": thrift, "dubbo": dubbo}
 
 
 def expected(answer: dict[str, Any], servers: dict[str, int]) -> set[str]:
@@ -131,26 +160,31 @@ def expected(answer: dict[str, Any], servers: dict[str, int]) -> set[str]:
 
 
 @pytest.mark.timeout(240)
-def test_explain_and_the_engine_agree(free_port: FreePort, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", CALLERS)
+def test_explain_and_the_engine_agree(protocol: str, free_port: FreePort, tmp_path: Path) -> None:
     servers = {version: free_port() for version in VERSIONS}
 
     @settings(
-        max_examples=100,
+        max_examples=60,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
     @given(drawn=ROUTES, requests=REQUESTS)
     def agree(drawn: Drawn, requests: list[dict[str, str]]) -> None:
         port = free_port()
-        one = mesh(port, servers, drawn)
+        one = mesh(protocol, port, servers, drawn)
         with engine(one, one.workloads[0]):
             wait_for("127.0.0.1", port)
-            with closing(apache.Client("header", "127.0.0.1", port)) as client:
+            with CALLERS[protocol](port) as send:
                 for attributes in requests:
                     question = Question(HOST, caller="client.shop", attributes=attributes)
                     allowed = expected(explain(one, question), servers)
-                    assert send(client, attributes) in allowed, (attributes, allowed)
+                    assert send(attributes) in allowed, (attributes, allowed)
 
-    libraries = dict.fromkeys(servers, "apache")
-    with thrift_servers(servers, libraries, "header", tmp_path):
+    with contextlib.ExitStack() as stack:
+        if protocol == "dubbo":
+            stack.enter_context(dubbo_servers(servers, tmp_path))
+        else:
+            libraries = dict.fromkeys(servers, "apache")
+            stack.enter_context(thrift_servers(servers, libraries, "header", tmp_path))
         agree()

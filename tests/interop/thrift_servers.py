@@ -1,4 +1,4 @@
-"""Thrift servers as processes of their own: `tests/e2e/apps/server.py`, one port each."""
+"""Servers as processes of their own: `tests/e2e/apps/server.py`, one port each."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 import apache
 
 SERVER_PY = Path(apache.__file__).with_name("server.py")
+DUBBO = SERVER_PY.parents[3] / "examples" / "dubbo" / "python"
+"""The wire code that the Dubbo provider is made of."""
 HOST = "127.0.0.1"
 
 
@@ -22,16 +24,32 @@ def thrift_servers(
     ports: Mapping[str, int], libraries: Mapping[str, str], variant: str, folder: Path
 ) -> Iterator[None]:
     """A server for each name in `ports`, by `libraries[name]`, that answers with its name."""
+    words = {name: f"THRIFT_{libraries[name]}_{variant}" for name in ports}
+    with _servers(ports, words, folder):
+        yield
+
+
+@contextlib.contextmanager
+def dubbo_servers(ports: Mapping[str, int], folder: Path) -> Iterator[None]:
+    """A Dubbo provider for each name in `ports` that answers with its name."""
+    with _servers(ports, dict.fromkeys(ports, "DUBBO"), folder):
+        yield
+
+
+@contextlib.contextmanager
+def _servers(ports: Mapping[str, int], words: Mapping[str, str], folder: Path) -> Iterator[None]:
+    """`words`: what the name of the server's port says of its protocol."""
     processes = []
+    path = os.pathsep.join([str(DUBBO), os.environ.get("PYTHONPATH", "")])
     try:
         for name, port in ports.items():
-            words = f"{libraries[name]}_{variant}".upper().replace("-", "_")
             own = {
                 "HOST": HOST,
                 "INSTANCE_IP": HOST,
                 "POD_NAME": name,
                 "NOTES": str(folder / "notes"),
-                f"PORT_TCP_METAPROTOCOL_THRIFT_{words}": str(port),
+                "PYTHONPATH": path,
+                f"PORT_TCP_METAPROTOCOL_{words[name].upper().replace('-', '_')}": str(port),
             }
             command = [sys.executable, str(SERVER_PY)]
             processes.append(subprocess.Popen(command, env={**os.environ, **own}))
