@@ -10,6 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "bench")]
 
+from engines import MODES, Mode  # noqa: E402 - found by the path above
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> Mode:
+    """Pooled connections, shared ones, and Dubbo, whose own way is to share."""
+    return MODES[request.param]
+
 
 @pytest.fixture(scope="session")
 def tools() -> Path:

@@ -22,6 +22,24 @@ DRIVER = Path(__file__).with_name("driver.py")
 Resource = tuple[str, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How requests find their upstream connection."""
+
+    protocol: str
+    in_flight: int
+    """Requests of one upstream connection at once; 0: what the protocol does by itself."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Options of the load generator and of the backend."""
+        return ("-P", self.protocol)
+
+
+POOL = Mode("thrift", 0)
+MODES = {"pool": POOL, "multiplexed": Mode("thrift", 256), "dubbo": Mode("dubbo", 0)}
+
+
 @dataclass
 class Engine:
     """Our engine, steered through `driver.py`."""
@@ -71,18 +89,18 @@ class Engine:
         port: int,
         clusters: Mapping[str, Sequence[int]],
         routes: Sequence[dict[str, Any]],
-        *,
-        in_flight: int = 0,
+        mode: Mode = POOL,
     ) -> None:
         """Puts clusters (name: ports), one route table and a listener in force."""
         from runner import resources
 
-        made = [resources.cluster(name, in_flight=in_flight) for name in clusters]
+        made = [resources.cluster(name, in_flight=mode.in_flight) for name in clusters]
         self.update(messages.CLUSTER, made)
         ends = [resources.endpoints(name, ports) for name, ports in clusters.items()]
         self.update(messages.ENDPOINT, ends)
         self.update(messages.ROUTE, [resources.table(routes)])
-        self.update(messages.LISTENER, [resources.listener(port)], until_in_force=True)
+        listener = resources.listener(port, protocol=mode.protocol)
+        self.update(messages.LISTENER, [listener], until_in_force=True)
         await_port(port)
 
 
@@ -125,10 +143,12 @@ class Backend:
 
 
 @contextlib.contextmanager
-def backend(tools: Path, port: int, ports: int = 1, *options: str) -> Iterator[Backend]:
+def backend(
+    tools: Path, port: int, ports: int = 1, *options: str, mode: Mode = POOL
+) -> Iterator[Backend]:
     """A backend on `ports` ports from `port` on."""
     echo = str(tools / "meltemi-echo")
-    command = [echo, f"127.0.0.1:{port}", "--ports", str(ports), *options]
+    command = [echo, f"127.0.0.1:{port}", "--ports", str(ports), *mode.words, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             await_port(port)

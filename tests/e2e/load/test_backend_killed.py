@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from engines import answers, backend, engine, load
+from engines import POOL, Mode, answers, backend, engine, load
 from runner import resources
 
 pytestmark = pytest.mark.load
@@ -19,29 +19,23 @@ NOTICED_NS = 50_000_000
 """Until the engine has read that the connections are closed, requests may still be sent on them."""
 
 
-@pytest.mark.parametrize(
-    ("in_flight", "connections", "depth"), [(0, 64, 1), (256, 16, 4)], ids=["pool", "multiplexed"]
-)
 def test_only_requests_in_flight_on_a_killed_backend_fail(
-    in_flight: int,
-    connections: int,
-    depth: int,
-    tools: Path,
-    free_port: Callable[[], int],
-    tmp_path: Path,
+    mode: Mode, tools: Path, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
+    connections, depth = (64, 1) if mode == POOL else (16, 4)
     record = tmp_path / "record"
     with contextlib.ExitStack() as stack:
-        delayed = [backend(tools, free_port(), 1, "--delay", str(SERVICE_US)) for _ in range(3)]
+        slow = ("--delay", str(SERVICE_US))
+        delayed = [backend(tools, free_port(), 1, *slow, mode=mode) for _ in range(3)]
         backends = [stack.enter_context(one) for one in delayed]
         ports = [one.ports[0] for one in backends]
         running = stack.enter_context(engine())
         port = free_port()
         routes = [resources.route("all", {"three": 1})]
-        running.serve(port, {"three": ports}, routes, in_flight=in_flight)
-        options = ["-c", connections, "-d", depth, "-t", 5, "-w", 0]
+        running.serve(port, {"three": ports}, routes, mode)
+        options = [*mode.words, "-c", connections, "-d", depth, "-t", 3, "-w", 0]
         requests = load(tools, port, *options, "--expect-errors", "--record", record)
-        time.sleep(2)
+        time.sleep(1.5)
         before_ns = time.monotonic_ns()
         gone_ns = backends[0].kill()
         result = requests.result()
@@ -62,19 +56,19 @@ def test_only_requests_in_flight_on_a_killed_backend_fail(
     assert late == set(map(str, ports[1:]))
 
 
-@pytest.mark.parametrize("in_flight", [0, 256], ids=["pool", "multiplexed"])
 def test_a_backend_that_comes_back_is_called_again(
-    in_flight: int, tools: Path, free_port: Callable[[], int], tmp_path: Path
+    mode: Mode, tools: Path, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
     record = tmp_path / "record"
     first, second = free_port(), free_port()
-    with backend(tools, first), engine() as running:
+    with backend(tools, first, mode=mode), engine() as running:
         port = free_port()
         routes = [resources.route("all", {"two": 1})]
-        running.serve(port, {"two": [first, second]}, routes, in_flight=in_flight)
-        requests = load(tools, port, "-c", 16, "-t", 6, "-w", 0, "--record", record)
+        running.serve(port, {"two": [first, second]}, routes, mode)
+        options = [*mode.words, "-c", 16, "-t", 4.5, "-w", 0]
+        requests = load(tools, port, *options, "--record", record)
         time.sleep(1)
-        with backend(tools, second):
+        with backend(tools, second, mode=mode):
             back_ns = time.monotonic_ns()
             result = requests.result()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from engines import Engine, backend, engine, load
+from engines import Engine, Mode, backend, engine, load
 from runner import resources
 
 pytestmark = pytest.mark.load
@@ -18,16 +18,15 @@ KIB_EACH = 8
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("in_flight", [0, 256], ids=["pool", "multiplexed"])
 def test_each_of_5000_connections_is_answered_in_bounded_memory(
-    in_flight: int, tools: Path, free_port: Callable[[], int]
+    mode: Mode, tools: Path, free_port: Callable[[], int]
 ) -> None:
-    with backend(tools, free_port(), 2) as served, engine() as running:
+    with backend(tools, free_port(), 2, mode=mode) as served, engine() as running:
         port = free_port()
         routes = [resources.route("all", {"two": 1})]
-        running.serve(port, {"two": served.ports}, routes, in_flight=in_flight)
+        running.serve(port, {"two": served.ports}, routes, mode)
         before = running.resident_mib()
-        options = ["-c", MANY, "-t", 3, "-w", 1, "-g", 15]
+        options = [*mode.words, "-c", MANY, "-t", 3, "-w", 1, "-g", 15]
         result = load(tools, port, *options, "-x", running.pid).result()
         after = result["processes"][0]["resident_kib"] / 1024
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from engines import Answer, Engine, answers, backend, engine, load
+from engines import POOL, Answer, Engine, Mode, answers, backend, engine, load
 from meltemi.xds import messages
 from runner import resources
 
@@ -42,17 +42,17 @@ class History:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("in_flight", "seconds"), [(0, 20), (256, 5)], ids=["pool", "multiplexed"])
 def test_every_answer_is_allowed_by_a_table_that_was_in_force(
-    in_flight: int, seconds: int, tools: Path, free_port: Callable[[], int], tmp_path: Path
+    mode: Mode, tools: Path, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
+    seconds = 20 if mode == POOL else 4
     record = tmp_path / "record"
-    with backend(tools, free_port(), BACKENDS) as served, engine() as running:
+    with backend(tools, free_port(), BACKENDS, mode=mode) as served, engine() as running:
         clusters = {str(port): [port] for port in served.ports}
         port = free_port()
-        running.serve(port, clusters, [table_route(0, served.ports[0])], in_flight=in_flight)
+        running.serve(port, clusters, [table_route(0, served.ports[0])], mode)
         before = running.stats()[COUNTER]
-        options = ["-c", 64, "-t", seconds + 1, "-w", 0, "--record", record]
+        options = [*mode.words, "-c", 64, "-t", seconds + 1, "-w", 0, "--record", record]
         requests = load(tools, port, *options)
         history, counted = churn(running, served.ports, seconds)
         result = requests.result()
