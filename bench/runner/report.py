@@ -235,6 +235,8 @@ _MET = {True: "met", False: "NOT MET", None: "reported"}
 
 def _goal_line(result: Result) -> list[str]:
     notes = []
+    if isinstance(result.row, Row) and 0 < result.rounds < FEWEST_ROUNDS:
+        notes.append(f"few rounds: {result.rounds}")
     if result.spoiled:
         notes.append("foreign load: measure again")
     if result.wrong:

@@ -19,7 +19,9 @@ from runner.processes import Processes, StartError, binary, pinned
 from runner.rows import DIRECT, Metric, Point, Row, Target
 
 ROUNDS_AT_LEAST = 3
-"""Fewer rounds are taken for no lack of time."""
+"""Fewer rounds are taken only where there is no time by far."""
+TOLERATED_S = 30.0
+"""Seconds over the time that are nothing by far."""
 TRIES = 3
 """Samples of one target in one round, until one is not spoiled."""
 WAIT_S = 10.0
@@ -166,7 +168,8 @@ class Run:
     ) -> None:
         rounds = rounds_of(group, self.rounds)
         for number in range(rounds):
-            if number >= ROUNDS_AT_LEAST and self.budget.spare_s < 0:
+            enough = number >= ROUNDS_AT_LEAST or self.budget.spare_s < -TOLERATED_S
+            if number and enough and self.budget.spare_s < 0:
                 self.budget.skipped(len(group) * (rounds - number))
                 return
             for case in group:

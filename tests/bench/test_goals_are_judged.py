@@ -59,7 +59,9 @@ def test_too_few_clean_rounds_are_said() -> None:
     taken.of(POINT, FAST)[0] = sample(100, foreign=0.5)
     [result] = judge([ROW], taken)
     assert (result.rounds, result.spoiled) == (2, True)
-    assert "foreign load" in table([result], [ROW.cases()], taken)
+    text = table([result], [ROW.cases()], taken)
+    assert "foreign load" in text
+    assert "few rounds: 2" in text
 
 
 def test_a_wrong_reply_of_ours_is_never_a_goal_met_and_fails_the_run() -> None:

@@ -6,17 +6,21 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from runner import machine, sampling
+from runner import machine, sampling, targets
 from runner.budget import GUESSED_SAMPLE_S, Budget
 from runner.grounds import Ground
 from runner.machine import cores, resident_kib
 from runner.measurements import Finding, registry, swaps
 from runner.measurements.finding import Lab, Measurement
 from runner.processes import Processes, StartError
-from runner.rows import MeasuredRow, Point, Target
+from runner.rows import MeasuredRow, Metric, Point, Target
 from runner.sampling import rounds_of
+from runner.targets import Running
+
+VALUES: dict[Metric, float] = dict.fromkeys(get_args(Metric), 1.0)
 
 
 class Clock:
@@ -114,6 +118,20 @@ def test_no_sample_is_repeated_when_the_time_is_up(monkeypatch: pytest.MonkeyPat
     shots = Shots(0.5, 0.0)
     run = sampling.Run([], 1, Path(), Budget(1, must=9, other_s=0), False, print)
     assert run.sample(shots)[0].spoiled
+
+
+@pytest.mark.parametrize(("spare_s", "rounds"), [(10, 5), (-1, 3), (-1000, 1)])
+def test_rounds_are_left_out_when_time_is_short(
+    spare_s: float, rounds: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    case = (Point("one core", 64), Target("meltemi pool"))
+    run = sampling.Run([[case]], 5, tmp_path, Budget(0, 0, 0), True, lambda _: None)
+    monkeypatch.setattr(Budget, "spare_s", spare_s)
+    monkeypatch.setattr(Ground, "place", lambda *_: (None, Running("", 0, 0)))
+    monkeypatch.setattr(targets, "start", lambda *_: Running("", 0, 0))
+    monkeypatch.setattr(Processes, "check", lambda *_: None)
+    monkeypatch.setattr(sampling.Shot, "take", lambda _: sampling.Sample(VALUES, 0.0, ""))
+    assert len(run.go().of(*case)) == rounds
 
 
 def test_a_spoiled_measurement_is_taken_again_and_a_failing_one_stops_nothing(
