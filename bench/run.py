@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -66,7 +67,11 @@ def main() -> int:
     written = json.dumps([result.json(noisy) for result in results], indent=1)
     (arguments.output / "results.json").write_text(written + "\n")
     print(text)
-    return 1 if any(result.broken for result in results) else 0
+    if any(result.broken for result in results):
+        print(f"bench: what the processes said is in {logs}", file=sys.stderr)
+        return 1
+    shutil.rmtree(logs)
+    return 0
 
 
 def _arguments() -> argparse.Namespace:
