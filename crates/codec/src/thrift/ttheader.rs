@@ -98,10 +98,15 @@ pub(super) fn check(head: &[u8], info: usize) -> Result<bool, DecodeError> {
     let mut checksum = false;
     walk(head, info, |item| {
         if let Item::Text(name, _) = item {
-            checksum |= name == b"crc32c" || name.starts_with(b"PV_");
+            checksum |= says_checksum(name);
         }
     })?;
     Ok(checksum)
+}
+
+/// Whether a header of this name makes its reader check the payload against it.
+fn says_checksum(name: &[u8]) -> bool {
+    name == b"crc32c" || name.starts_with(b"PV_")
 }
 
 /// Visits what is in the info blocks.
@@ -256,12 +261,13 @@ pub(super) fn put_edited(head: &[u8], info: usize, edit: &Edit<'_>, out: &mut Ve
     }
 }
 
-/// Whether TTHeader has a place for the names and values of an edit: 65,535 bytes each.
+/// Whether TTHeader has a place for the names and values of an edit: 65,535 bytes each. It has none for
+/// the name of a checksum: whoever reads the frame would refuse it.
 pub(super) fn fits(edit: &Edit<'_>) -> bool {
     let most = usize::from(u16::MAX);
-    edit.set
-        .iter()
-        .all(|(name, value)| name.len() <= most && value.len() <= most)
+    edit.set.iter().all(|(name, value)| {
+        name.len() <= most && value.len() <= most && !says_checksum(name.as_bytes())
+    })
 }
 
 /// What happens to the integer key: a text key of its name takes what is set, and leaves it alone.

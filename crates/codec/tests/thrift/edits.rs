@@ -297,6 +297,22 @@ fn a_header_that_would_be_too_large_is_left_as_it_was() {
 }
 
 #[test]
+fn a_ttheader_takes_no_header_that_says_its_payload_has_a_checksum() {
+    let sample = named("ttheader-strict-call-sayHello");
+    let frame = only_frame(sample.direction, &sample.bytes);
+    for name in ["crc32c", "PV_hash"] {
+        let edit = Edit {
+            ids: None,
+            set: &[("x-lane", "blue"), (name, "1")],
+            remove: &[],
+        };
+        let mut out = Vec::new();
+        assert!(!Thrift::new().encode(&frame, &sample.bytes, &edit, &mut out));
+        assert_eq!(out, sample.bytes, "{name}");
+    }
+}
+
+#[test]
 fn plain_transports_have_no_place_for_headers() {
     for sample in rewritable().filter(|sample| !sample.format.contains("header")) {
         let frame = only_frame(sample.direction, &sample.bytes);
