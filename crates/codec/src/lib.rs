@@ -64,6 +64,18 @@ impl Edit<'_> {
     pub const fn changes_attributes(&self) -> bool {
         !(self.set.is_empty() && self.remove.is_empty())
     }
+
+    /// What is set: of several values of one name (without case) the last.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.set
+            .iter()
+            .enumerate()
+            .filter_map(|(at, (name, value))| {
+                let mut later = self.set[at + 1..].iter();
+                let is_last = !later.any(|(other, _)| other.eq_ignore_ascii_case(name));
+                is_last.then_some((*name, *value))
+            })
+    }
 }
 
 /// One wire protocol. Shared by threads; holds no state of a connection.

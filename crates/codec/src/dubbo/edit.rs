@@ -124,15 +124,9 @@ fn put_edited(
     if let Some(new_type) = new_type {
         out[base + HEADER_BYTES] = new_type;
     }
-    for (i, (name, value)) in edit.set.iter().enumerate() {
-        let again = &edit.set[i + 1..];
-        if !again
-            .iter()
-            .any(|(later, _)| later.eq_ignore_ascii_case(name))
-        {
-            hessian::put_string(name, out);
-            hessian::put_string(value, out);
-        }
+    for (name, value) in edit.settings() {
+        hessian::put_string(name, out);
+        hessian::put_string(value, out);
     }
     out.push(END);
     out.extend_from_slice(&bytes[rest..]);

@@ -82,7 +82,7 @@ pub(super) fn put_edited(head: &[u8], info: usize, edit: &Edit<'_>, out: &mut Ve
     });
     let Ok(understood) = understood else { return };
     let is_new = |name: &str| find(head, info, name).is_none();
-    count += edit.set.iter().filter(|(name, _)| is_new(name)).count() as u32;
+    count += edit.settings().filter(|(name, _)| is_new(name)).count() as u32;
     if count > 0 {
         put_varint(KEY_VALUE, out);
         put_varint(count, out);
@@ -92,7 +92,7 @@ pub(super) fn put_edited(head: &[u8], info: usize, edit: &Edit<'_>, out: &mut Ve
         Change::Drop => {}
         Change::Set(value) => put_pair(name, value.as_bytes(), out),
     });
-    for (name, value) in edit.set.iter().filter(|(name, _)| is_new(name)) {
+    for (name, value) in edit.settings().filter(|(name, _)| is_new(name)) {
         put_pair(name.as_bytes(), value.as_bytes(), out);
     }
     if head.get(understood).is_some_and(|id| *id != 0) {

@@ -247,8 +247,7 @@ pub(super) fn put_edited(head: &[u8], info: usize, edit: &Edit<'_>, out: &mut Ve
     for (block, wants_number) in [(TEXT_KEYS, false), (NUMBER_KEYS, true)] {
         writer.open(block);
         for (name, value) in edit
-            .set
-            .iter()
+            .settings()
             .filter(|(name, _)| find(head, info, name).is_none())
         {
             match number_key(name) {

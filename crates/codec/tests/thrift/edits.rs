@@ -297,6 +297,26 @@ fn a_header_that_would_be_too_large_is_left_as_it_was() {
 }
 
 #[test]
+fn of_two_values_of_a_new_header_the_last_is_written_and_no_other() {
+    for name in [
+        "ttheader-strict-call-sayHello",
+        "apache-theader-strict-call-sayHello",
+    ] {
+        let sample = named(name);
+        let once = Edit {
+            ids: None,
+            set: &[("X-Lane", "blue")],
+            remove: &[],
+        };
+        let twice = Edit {
+            set: &[("x-lane", "red"), ("X-Lane", "blue")],
+            ..once
+        };
+        assert_eq!(encode(sample, &twice), encode(sample, &once), "{name}");
+    }
+}
+
+#[test]
 fn a_ttheader_takes_no_header_that_says_its_payload_has_a_checksum() {
     let sample = named("ttheader-strict-call-sayHello");
     let frame = only_frame(sample.direction, &sample.bytes);
