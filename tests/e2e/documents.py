@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
     "README.md",
     "examples/thrift/README.md",
+    "examples/dubbo/README.md",
     "docs/configuration.md",
     "docs/commands.md",
     "docs/operations.md",

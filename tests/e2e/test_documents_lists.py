@@ -203,6 +203,23 @@ def test_the_errors_are_those_of_the_engine() -> None:
     assert listed == (there - later) | {("DC", "`downstream_remote_disconnect`")}
 
 
+@pytest.mark.parametrize(("column", "protocol"), [(2, "thrift"), (3, "dubbo")])
+def test_the_errors_are_answered_as_the_protocols_do(column: int, protocol: str) -> None:
+    kinds = (ROOT / "crates/codec/src/error.rs").read_text()
+    details = dict(re.findall(r'Self::(\w+) => "([a-z_]+)"', kinds))
+    source = (ROOT / f"crates/codec/src/{protocol}/reply.rs").read_text()
+    numbers = dict(re.findall(r"const (\w+): u\d+ = (\d+);", source))
+    arms = re.findall(r"((?:\|?\s*ErrorKind::\w+\s*)+)=> (\w+),", source)
+    answered = {
+        f"`{details[kind]}`": numbers[constant]
+        for several, constant in arms
+        for kind in re.findall(r"ErrorKind::(\w+)", several)
+    }
+    assert answered.keys() == {f"`{detail}`" for detail in details.values()}
+    for row in table("docs/operations.md", "errors"):
+        assert row[column] == answered.get(row[1], ""), row
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_lines_are_at_most_100_columns(document: str) -> None:
     assert [line for line in read(document).splitlines() if len(line) > 100] == []

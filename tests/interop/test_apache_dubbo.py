@@ -252,6 +252,10 @@ def test_a_call_over_a_limit_is_answered_at_once_with_the_reason(shop: Consumer)
     assert found[2]["error"] == "org.apache.dubbo.rpc.RpcException"
     assert LIMITED in found[2]["message"]
     assert found[2]["timeout"] is False and found[2]["ms"] < AT_ONCE_MS
+    # The consumer does not leave the provider for it: what is not limited passes at once.
+    for _ in range(5):
+        assert shop.value("sayHello", "you", url=url).startswith("Hello you")
+        assert LIMITED in shop.call("sayHello", "you", url=url, attachments=limited)["message"]
 
 
 def test_a_service_that_the_provider_has_not_got_is_refused_in_its_own_words(

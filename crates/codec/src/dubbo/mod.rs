@@ -25,7 +25,8 @@
 //!
 //! An answer of Meltemi's own has the status 60 (service not found) where no route matches, 50 (bad response)
 //! where the upstream's answer is none, 31 (server timeout) where none came in time, and 80 (server error) for
-//! the rest, rate limits too, as Aeraki's. Its reason is a hessian2 string whatever the request was
+//! the rest, rate limits too, as Aeraki's. Apache's consumer takes all but 20, 25, 30 and 31 for one kind of error
+//! (`DefaultFuture`), 100 (thread pool exhausted) too: it drops no provider for it. Its reason is a hessian2 string whatever the request was
 //! written in: the header of each frame names its own serialization.
 
 mod attachments;
