@@ -19,6 +19,7 @@ from stat import S_ISDIR
 import watchfiles
 
 from meltemi.config.documents import MAX_FILE_BYTES
+from meltemi.config.inotify import Inotify
 from meltemi.config.issues import Issue
 from meltemi.config.last_good import Content, LastGood
 from meltemi.config.load import Loaded, Source
@@ -26,11 +27,16 @@ from meltemi.config.load import Loaded, Source
 SUFFIXES = (".yaml", ".yml")
 MAX_FILES = 20_000
 
-_STEP_MS = 10  # quiet for so long: the save is over
-_DEBOUNCE_MS = 40  # delivered after so long, quiet or not
+_QUIET_S = 0.05  # a save is said at once, unless another one was so short a while ago
+_TOGETHER_S = 0.02  # then those of so long are said together
+_AGAIN_S = 0.01  # a file that was being written is looked at again
 _WRITING_S = 1.0  # since the last write: who has the file open still is not writing any more
 _WRITING = Issue("", 0, 0, "", "error", "writing", "the file is being written")
 _LOOK_S = 2.0  # without being told: file systems of a network, and folders that are renamed
+
+
+_Changes = asyncio.Queue[frozenset[str]]
+"""Names of files that changed together."""
 
 
 class SourceError(Exception):
@@ -106,6 +112,12 @@ class Files:
             return [self.path.parent]
         return [Path(folder) for folder, _, _ in _walk(self.path)]
 
+    def reads(self, name: str) -> bool:
+        """Whether a file of that name is read; for "", that of a folder, it is not known."""
+        if not self._folder:
+            return name in ("", self.path.name)
+        return not name or (name.endswith(SUFFIXES) and not name.startswith("."))
+
     def _entries(self) -> list[Path]:
         if not self.path.is_dir():
             if not self.path.exists():
@@ -121,7 +133,7 @@ class Files:
             Path(folder, name)
             for folder, _, names in _walk(self.path)
             for name in names
-            if name.endswith(SUFFIXES) and not name.startswith(".")
+            if self.reads(name)
         ]
         if len(found) > MAX_FILES:
             raise SourceError(
@@ -173,7 +185,7 @@ def _unreadable(path: Path, message: str, hint: str) -> Issue:
 
 
 async def watch(path: Path, default_namespace: str = "default") -> AsyncIterator[Loaded]:
-    """What counts now, and again each time that it changes; a save is seen within 50 ms.
+    """What counts now, and again each time that it changes; a save is seen at once.
 
     Raises SourceError where `path` cannot be read at the start. Later that is an issue, and
     what was there stays."""
@@ -184,14 +196,14 @@ async def watch(path: Path, default_namespace: str = "default") -> AsyncIterator
     yield said
     while True:
         folders = await asyncio.to_thread(files.folders)
-        changes: asyncio.Queue[frozenset[str]] = asyncio.Queue()
+        changes: _Changes = asyncio.Queue()
         changes.put_nowait(frozenset())  # what changed before the watch began
-        watching = asyncio.create_task(_follow(folders, changes))
+        watching = asyncio.create_task(_follow(files, folders, changes))
         try:
             while await asyncio.to_thread(files.folders) == folders:
                 deadline = memory.deadline
                 if files.being_written:
-                    soon = time.monotonic() + _STEP_MS / 1000
+                    soon = time.monotonic() + _AGAIN_S
                     deadline = soon if deadline is None else min(soon, deadline)
                 changed = await _next(changes, watching, deadline)
                 try:
@@ -210,7 +222,7 @@ async def watch(path: Path, default_namespace: str = "default") -> AsyncIterator
 
 
 async def _next(
-    changes: asyncio.Queue[frozenset[str]], watching: asyncio.Task[None], deadline: float | None
+    changes: _Changes, watching: asyncio.Task[None], deadline: float | None
 ) -> frozenset[str]:
     """Names of files that changed; none where the deadline came first."""
     timeout_s = _LOOK_S
@@ -228,25 +240,51 @@ async def _next(
         getting.cancel()
 
 
-async def _follow(folders: list[Path], changes: asyncio.Queue[frozenset[str]]) -> None:
+async def _follow(files: Files, folders: list[Path], changes: _Changes) -> None:
     """Puts what changed in `folders`, until there is nothing that could be watched."""
-    polling = False
-    while True:
+    try:
+        kernel = Inotify(folders)
+    except FileNotFoundError:
+        return
+    except OSError:
+        await _poll(folders, changes)  # no watches left for this user
+        return
+    loop = asyncio.get_running_loop()
+    news: _Changes = asyncio.Queue()
+    loop.add_reader(kernel, lambda: news.put_nowait(kernel.names()))
+    quiet_at = loop.time()
+    try:
+        while True:
+            names = await _together(files, news, quiet_at)
+            if any(map(files.reads, names)):
+                quiet_at = loop.time() + _QUIET_S
+            changes.put_nowait(names)
+    finally:
+        loop.remove_reader(kernel)
+        kernel.close()
+
+
+async def _together(files: Files, news: _Changes, quiet_at: float) -> frozenset[str]:
+    """What changed: a save from `quiet_at` on at once; other things when they had the time to come
+    to an end, as an editor's files of its own, or many files that are saved."""
+    names = await news.get()
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _TOGETHER_S
+    while loop.time() < quiet_at or not any(map(files.reads, names)):
         try:
-            async for batch in watchfiles.awatch(
-                *folders,
-                watch_filter=None,
-                recursive=False,
-                step=_STEP_MS,
-                debounce=_DEBOUNCE_MS,
-                force_polling=polling,
-                poll_delay_ms=100,
-            ):
-                changes.put_nowait(frozenset(Path(path).name for _, path in batch))
-            return
-        except FileNotFoundError:
-            return
-        except OSError:
-            if polling:
-                return
-            polling = True  # no inotify left for this user
+            async with asyncio.timeout_at(until):
+                names |= await news.get()
+        except TimeoutError:
+            break
+    return names
+
+
+async def _poll(folders: list[Path], changes: _Changes) -> None:
+    """As `_follow`, without the kernel's help."""
+    try:
+        async for batch in watchfiles.awatch(
+            *folders, watch_filter=None, recursive=False, force_polling=True, poll_delay_ms=100
+        ):
+            changes.put_nowait(frozenset(Path(path).name for _, path in batch))
+    except OSError:
+        return
