@@ -19,14 +19,21 @@ class MeshSource:
         self.mesh = Mesh()
         self._translator = Translator()
         self._nodes: dict[tuple[str, Client, str], Resources] = {}
+        self._asked: tuple[Node | None, Resources] = None, {}
+        """The last answer: a stream asks for one type after the other."""
 
     def enter(self, mesh: Mesh) -> None:
         """From here on, nodes get what `mesh` says."""
         self.mesh = mesh
         self._nodes.clear()
+        self._asked = None, {}
 
     def resources(self, node: Node, type_url: str) -> Mapping[str, Resource]:
-        return self.all(node).get(type_url, NOTHING)
+        asked, found = self._asked
+        if asked is not node:
+            found = self.all(node)
+            self._asked = node, found
+        return found.get(type_url, NOTHING)
 
     def all(self, node: Node) -> Resources:
         """By type URL; the same object until the next mesh."""

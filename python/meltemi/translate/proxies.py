@@ -16,6 +16,14 @@ from meltemi.translate.views import View
 from meltemi.xds import messages
 from meltemi.xds.resource import Client, Node, Resource
 
+_BINDING = (Client.SIDECAR, Client.ENVOY)
+"""Who has sockets that applications and other proxies connect to."""
+
+
+def is_nobody(index: Index, node: Node) -> bool:
+    """Whether it has neither a place in the mesh nor sockets: all those get the same."""
+    return node.client not in _BINDING and index.place(node) is None
+
 
 class Proxy:
     """One node. A proxy that the mesh does not know gets what any client may know."""
@@ -35,8 +43,7 @@ class Proxy:
 
     @property
     def _binds(self) -> bool:
-        """Whether it has sockets that applications and other proxies connect to."""
-        return self._node.client in (Client.SIDECAR, Client.ENVOY)
+        return self._node.client in _BINDING
 
     def listeners(self) -> Named:
         """By name. Clients that have no use for our listeners get none."""

@@ -21,7 +21,7 @@ from meltemi.translate.dialect import Dialect
 from meltemi.translate.index import Index
 from meltemi.translate.views import View, refreshed, view
 from meltemi.xds import messages
-from meltemi.xds.resource import Node
+from meltemi.xds.resource import Client, Node
 
 Resources = Mapping[str, Named]
 """By type URL, then by name."""
@@ -48,6 +48,8 @@ class Translator:
         self._mesh = Mesh()
         self._index = Index(self._mesh)
         self._views: dict[tuple[Dialect, str], _Known] = {}
+        self._nobodies: dict[tuple[Client, str], Resources] = {}
+        """Of all nodes of a kind and a namespace that have nothing of their own."""
         self._workload_builder = Builder(self._builder.built)
         self._workloads: Named = {}
 
@@ -61,7 +63,16 @@ class Translator:
         same for another node, is the same object."""
         if mesh is not self._mesh:
             self._enter(mesh)
-        shared = self._view(Dialect.of(node.client), self._index.namespace(node.namespace))
+        namespace = self._index.namespace(node.namespace)
+        if proxies.is_nobody(self._index, node):
+            found = self._nobodies.get((node.client, namespace))
+            if found is None:
+                found = self._nobodies[node.client, namespace] = self._resources(node, namespace)
+            return found
+        return self._resources(node, namespace)
+
+    def _resources(self, node: Node, namespace: str) -> Resources:
+        shared = self._view(Dialect.of(node.client), namespace)
         proxy = proxies.Proxy(self._builder, self._index, node, shared)
         return {
             messages.LISTENER: proxy.listeners(),
@@ -74,6 +85,7 @@ class Translator:
     def _enter(self, mesh: Mesh) -> None:
         hosts = affected(self._mesh, mesh)
         self._builder.next_generation()
+        self._nobodies.clear()
         if mesh.services.keys() != self._mesh.services.keys():
             self._builder.keep_scopes(lambda key: _is_of(mesh, key))
         self._index = Index(mesh, self._index)

@@ -91,7 +91,8 @@ class DeltaSubscription:
     def due(
         self, view: Mapping[str, Resource], *, only_asked: bool, keep_removed: bool
     ) -> Payload | None:
-        self._compare_with(view)
+        if view is not self._seen:
+            self._compare_with(view)
         if self._open is not None and not (self._open or self._owed or self._greet):
             return None
         changed = tuple(self._changed(view, only_asked))
@@ -104,8 +105,6 @@ class DeltaSubscription:
 
     def _compare_with(self, view: Mapping[str, Resource]) -> None:
         """Opens the names that are not as they were when it was looked last."""
-        if view is self._seen:
-            return
         if self._open is not None:
             self._open |= self._differences.names(self._seen, view)
             if len(self._open) > 2 * len(view):

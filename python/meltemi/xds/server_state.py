@@ -13,7 +13,6 @@ Time is an argument, in seconds of any clock. `server` is the shell around this.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -139,15 +138,17 @@ class Ledger:
 
     def _remembers_too_much(self) -> bool:
         count = len(self._unanswered)
+        if count <= 1:
+            return count > self._max_unanswered
         names = sum(len(sent.names) for sent in self._unanswered.values())
-        return count > self._max_unanswered or (count > 1 and names > MAX_UNANSWERED_NAMES)
+        return count > self._max_unanswered or names > MAX_UNANSWERED_NAMES
 
     def waits_until(self, now: float) -> float | None:
         """When the patience with the newest unanswered response ends; None when none is."""
-        ends = max((sent.at for sent in self._unanswered.values()), default=None)
-        if ends is None or ends + PATIENCE_S <= now:
+        if not self._unanswered:
             return None
-        return ends + PATIENCE_S
+        ends = max(sent.at for sent in self._unanswered.values()) + PATIENCE_S
+        return ends if ends > now else None
 
 
 R_contra = TypeVar("R_contra", contravariant=True)
@@ -316,12 +317,13 @@ class Stream(Generic[T]):
         )
 
     def _waits_until(self, types: Iterable[str], now: float) -> float | None:
-        ends = [
-            self._types[type_url].ledger.waits_until(now)
-            for type_url in types
-            if type_url in self._types
-        ]
-        return min((end for end in ends if end is not None), default=None)
+        earliest = None
+        for type_url in types:
+            subscription = self._types.get(type_url)
+            end = None if subscription is None else subscription.ledger.waits_until(now)
+            if end is not None and (earliest is None or end < earliest):
+                earliest = end
+        return earliest
 
 
 def _mentions(text: str, name: str) -> bool:
@@ -340,7 +342,5 @@ def _reason_for(name: str, error: str) -> str:
 
 def version_of_set(resources: Iterable[Resource]) -> str:
     """The version of many resources together: equal for equal sets, in any order."""
-    digest = hashlib.blake2b(digest_size=messages.VERSION_BYTES)
-    for name, version in sorted((resource.name, resource.version) for resource in resources):
-        digest.update(f"{name}\0{version}\0".encode())
-    return digest.hexdigest()
+    lines = sorted([f"{resource.name}\0{resource.version}\0" for resource in resources])
+    return messages.version_of("".join(lines).encode())
