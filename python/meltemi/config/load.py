@@ -18,6 +18,7 @@ from meltemi.config.issues import Issue, errors
 from meltemi.config.rules import names
 from meltemi.config.schema.meta_router import MetaRouterSpec
 from meltemi.model import ObjectRef
+from meltemi.model.edited import edited
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ def _edited(before: Loaded, parts: Sequence[Read]) -> list[Object] | None:
             continue
         if len(old.objects) != len(new.objects):
             return None
-        for former, item in zip(old.objects, new.objects, strict=True):
+        left, right = edited(old.objects, new.objects)
+        for former, item in zip(old.objects[left], new.objects[right], strict=True):
             if former is not item:
                 if former.ref != item.ref:
                     return None

@@ -7,11 +7,10 @@ who comes behind sees by identity what did not change."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import is_
 from typing import Generic, TypeVar
 
 from meltemi.config.check import Object
-from meltemi.model import ObjectRef
+from meltemi.model.edited import edited
 
 V = TypeVar("V")
 
@@ -21,23 +20,22 @@ class Remembered(Generic[V]):
 
     def __init__(self, make: Callable[[Object], V]) -> None:
         self._make = make
-        self._items: list[Object] = []
-        self._made: dict[ObjectRef, tuple[Object, V]] = {}
+        self._items: Sequence[Object] = ()
         self._values: tuple[V, ...] = ()
 
     def of(self, items: Sequence[Object]) -> tuple[V, ...]:
         """In the order of `items`; the same tuple where nothing changed."""
-        if len(items) == len(self._items) and all(map(is_, items, self._items)):
-            return self._values
-        made = {}
-        for item in items:
-            known = self._made.get(item.ref)
-            if known is None or known[0] is not item:
-                value = self._make(item)
-                known = (item, known[1] if known is not None and known[1] == value else value)
-            made[item.ref] = known
-        self._items, self._made = list(items), made
-        values = tuple(value for _, value in made.values())
-        if values != self._values:
-            self._values = values
+        left, right = edited(self._items, items)
+        former = zip(self._items[left], self._values[left], strict=True)
+        known = {item.ref: (item, value) for item, value in former}
+        made = tuple(self._one(item, known.get(item.ref)) for item in items[right])
+        if made != self._values[left]:
+            self._values = (*self._values[: left.start], *made, *self._values[left.stop :])
+        self._items = items
         return self._values
+
+    def _one(self, item: Object, former: tuple[Object, V] | None) -> V:
+        if former is not None and former[0] is item:
+            return former[1]
+        value = self._make(item)
+        return former[1] if former is not None and former[1] == value else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import is_
 from typing import Any
 
@@ -130,7 +131,7 @@ class ServiceBuilder:
         for policy in of_kind(objects, DUBBO_AUTHORIZATION):
             guarded.setdefault(policy.ref.namespace, policy.ref.name)
         kinds = ("Service", "ServiceEntry", "WorkloadEntry")
-        items = tuple(item for kind in kinds for item in of_kind(objects, kind))
+        items = tuple(chain.from_iterable(of_kind(objects, kind) for kind in kinds))
         before = self._last
         if before is not None and before.made_of(items, workloads, codecs, guarded):
             issues.extend(before.issues)

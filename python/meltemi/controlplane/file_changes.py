@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from meltemi.config import Loaded, errors
 from meltemi.model import ObjectRef
+from meltemi.model.edited import edited
 
 NAMED = 5
 """How many objects a line names."""
@@ -14,7 +15,11 @@ NAMED = 5
 def lines(before: Loaded, after: Loaded) -> Iterator[str]:
     """One line for all objects that were added, changed or removed, and one for each file whose
     errors are gone; none where nothing of that happened."""
-    left, right = ({id(item): item for item in each.objects} for each in (before, after))
+    where = edited(before.objects, after.objects)
+    left, right = (
+        {id(item): item for item in each.objects[part]}
+        for each, part in zip((before, after), where, strict=True)
+    )
     old = {left[key].ref: left[key].raw for key in left.keys() - right.keys()}
     new = {right[key].ref: right[key].raw for key in right.keys() - left.keys()}
     changes = [

@@ -68,6 +68,17 @@ class Builder:
             key, parts, lambda: {name: made for part in parts for name, made in part.items()}
         )
 
+    def replaced(self, key: Hashable, before: Named, parts: list[Named]) -> Named:
+        """`before` with the resources of `parts`, which are of names that it has: in its order."""
+
+        def build() -> Named:
+            made = dict(before)
+            for part in parts:
+                made.update(part)
+            return made
+
+        return self.memo.get(("replaced", key), (before, parts), build)
+
     def same(self, key: Hashable, value: Any) -> Any:
         """The object that was known under `key` if it is equal, else `value`."""
         return self.memo.get(key, value, lambda: value)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from meltemi.model import DestinationRule, Mesh, MetaRouter
+from meltemi.model.edited import edited
 
 
 def affected(before: Mesh, after: Mesh) -> frozenset[str] | None:
@@ -26,13 +27,12 @@ def affected(before: Mesh, after: Mesh) -> frozenset[str] | None:
 
 
 def _others(
-    before: Iterable[DestinationRule | MetaRouter], after: Iterable[DestinationRule | MetaRouter]
+    before: Sequence[DestinationRule | MetaRouter], after: Sequence[DestinationRule | MetaRouter]
 ) -> Iterator[str]:
     """Hosts of the rules that only one of the two has."""
-    if before is after:
-        return
-    former = {id(rule): rule for rule in before}
-    for rule in after:
+    left, right = edited(before, after)
+    former = {id(rule): rule for rule in before[left]}
+    for rule in after[right]:
         if former.pop(id(rule), None) is None:
             yield rule.host
     for rule in former.values():

@@ -16,6 +16,7 @@ from meltemi.model import (
     Workload,
     port_protocol,
 )
+from meltemi.model.edited import edited
 from meltemi.model.protocol import TCP
 from meltemi.translate.limits import of_interface
 from meltemi.translate.listeners import InboundPort
@@ -144,12 +145,20 @@ class _Named(NamedTuple):
 def _named(owners: _Owners, before: _Named | None) -> _Named:
     if before is not None and before.owners is owners:
         return before
+    if before is not None and isinstance(before.owners, tuple) and isinstance(owners, tuple):
+        left, right = edited(before.owners, owners)
+        if list(map(_seen_by, before.owners[left])) == list(map(_seen_by, owners[right])):
+            return _Named(owners, before.namespaces)
     found = set()
     for owner in owners.values() if isinstance(owners, Mapping) else owners:
         found.add(owner.namespace)
         if owner.export_to:
             found.update(name for name in owner.export_to if name not in (".", "*", "~"))
     return _Named(owners, frozenset(found))
+
+
+def _seen_by(owner: DestinationRule | MetaRouter) -> tuple[str, tuple[str, ...]]:
+    return owner.namespace, owner.export_to
 
 
 class _Offer(NamedTuple):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from meltemi.model import DestinationRule, MetaRouter, Service, Subset, TrafficPolicy
+from meltemi.model.edited import edited
 from meltemi.model.service import visible
 
 ROOT_NAMESPACE: Final = "istio-system"
@@ -120,10 +121,8 @@ class MetaRouters:
         self._routers = routers
         self._by_host: dict[str, list[MetaRouter]] = {}
         if before is not None:
-            former = {id(router): router for router in before._routers}
-            now = {id(router): router for router in routers}
-            hosts = {former[key].host for key in former.keys() - now.keys()}
-            hosts |= {now[key].host for key in now.keys() - former.keys()}
+            left, right = edited(before._routers, routers)
+            hosts = {router.host for router in (*before._routers[left], *routers[right])}
             self._by_host = dict(before._by_host)
             for host in hosts:
                 self._by_host.pop(host, None)

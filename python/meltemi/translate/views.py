@@ -106,10 +106,12 @@ def _together(
 
     def together(kind: str, make: Callable[[Hashable, tuple[Any, ...]], Any]) -> Any:
         part = attrgetter(kind)
-        if before is not None and all(
-            part(before.services[hostname]) is part(now) for hostname, now in changed
-        ):
-            return part(before)
+        if before is not None:
+            pairs = [(part(before.services[hostname]), part(now)) for hostname, now in changed]
+            if all(former is now for former, now in pairs):
+                return part(before)
+            if kind != "ports" and all(former.keys() == now.keys() for former, now in pairs):
+                return builder.replaced((kind, dialect), part(before), [now for _, now in pairs])
         return make((kind, dialect), tuple(map(part, services.values())))
 
     return View(
