@@ -76,6 +76,7 @@ def test_it_asks_with_the_interface_that_the_host_stands_for() -> None:
         ((), "it takes route default"),
         ((route("a", method="x"), route("rest")), "it takes route rest"),
         ((route("a", method="x"),), "it is answered with an error"),
+        ((route("a", serialization="fastjson2"), route("rest")), "it takes route a"),
     ],
 )
 def test_it_notes_which_way_a_request_takes_that_is_not_read(
@@ -85,6 +86,13 @@ def test_it_notes_which_way_a_request_takes_that_is_not_read(
     note = answer["notes"][-1]
     assert "hessian2" in note and note.endswith(way)
     assert f"note: {note}" in list(lines(answer))
+
+
+def test_a_request_in_another_serialization_has_no_interface() -> None:
+    one = mesh(route("ours", interface=INTERFACE), route("java", serialization="java"))
+    answer = ask(one, attributes={"serialization": "java"})
+    assert (answer["route"], answer["attributes"]) == ("java", {"serialization": "java"})
+    assert len(answer["notes"]) == 1 and answer["notes"][0].endswith("it takes route java")
 
 
 def test_only_a_service_that_says_so_stands_for_an_interface() -> None:

@@ -215,12 +215,16 @@ def test_a_heartbeat_of_the_provider_is_answered_here_and_the_caller_sees_none(
             assert with_id(read(client), 1) == with_id(golden("dubbo-reply-value"), 1)
 
 
-@pytest.mark.parametrize("serialization", [6, 21, 23])
-def test_another_serialization_is_forwarded_and_answered_byte_for_byte(
-    dubbo: Mesh, upstream: socket.socket, serialization: int
+@pytest.mark.parametrize(
+    ("serialization", "name"), [(6, "fastjson"), (21, "protobuf-json"), (23, "fastjson2")]
+)
+def test_another_serialization_is_routed_by_its_name_and_answered_byte_for_byte(
+    dubbo: Mesh, upstream: socket.socket, serialization: int, name: str
 ) -> None:
     """Its body is not read: no attribute but what the header gives."""
-    dubbo.routes(to("nowhere", method="sayHello"), to("played"))
+    named = to("played")
+    named["match"]["headers"] = [{"name": "serialization", "exact_match": name}]
+    dubbo.routes(to("nowhere", method="sayHello"), named, to("nowhere"))
     body = b'{"what": "nobody here reads"}\n' * 1000
     head = b"\xda\xbb" + bytes([0x80 | ONEWAY | serialization, 0])
     call = head + (9).to_bytes(8, "big") + len(body).to_bytes(4, "big") + body

@@ -59,6 +59,49 @@ pub(super) const fn serialization(format: Format) -> Option<u8> {
     }
 }
 
+/// What Apache Dubbo calls the serializations, by their numbers (its `Constants`, and the names of its
+/// extensions); a number where it has none.
+const NAMES: [&str; 32] = [
+    "0",
+    "1",
+    "hessian2",
+    "java",
+    "compactedjava",
+    "5",
+    "fastjson",
+    "nativejava",
+    "kryo",
+    "fst",
+    "native-hessian",
+    "avro",
+    "protostuff",
+    "13",
+    "14",
+    "15",
+    "gson",
+    "17",
+    "18",
+    "19",
+    "20",
+    "protobuf-json",
+    "protobuf",
+    "fastjson2",
+    "24",
+    "kryo2",
+    "26",
+    "27",
+    "28",
+    "29",
+    "30",
+    "msgpack",
+];
+
+/// The name of the serialization that a format stands for, where it is not the one that is read.
+pub(super) fn other_serialization(format: Format) -> Option<&'static str> {
+    let number = serialization(format).filter(|number| *number != HESSIAN2)?;
+    NAMES.get(usize::from(number)).copied()
+}
+
 /// Reads the header at `buf[0]`. None: more bytes are needed. What is wrong is said as soon as it is seen.
 pub(super) fn read(buf: &[u8], limits: &Limits) -> Result<Option<Header>, DecodeError> {
     if buf.iter().zip(&MAGIC).any(|(byte, magic)| byte != magic) {

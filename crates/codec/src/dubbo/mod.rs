@@ -8,10 +8,10 @@
 //!
 //! So a hessian2 request is read when all of it has come, up to [`crate::Limits::max_frame_bytes`]: what decides
 //! its route may be its last bytes. A body that cannot be walked is refused: two readers that see different ends
-//! of the arguments would see different attachments. Requests in other serializations have no attributes and,
-//! as all replies, are given out by their header: a reply whose status is OK and that is written in hessian2 by
-//! one byte more, which says whether it holds an exception. An exception inside a reply of another
-//! serialization is not seen.
+//! of the arguments would see different attachments. Requests in other serializations have what their header
+//! says, the attribute `serialization` (`fastjson2`, ...), and no other. They and all replies are given out by
+//! their header: a reply whose status is OK and that is written in hessian2 by one byte more, which says whether
+//! it holds an exception. An exception inside a reply of another serialization is not seen.
 //!
 //! An edit of attributes writes the attachments again, entry by entry, and nothing else but the length: an entry
 //! that is set goes to the end, under the name given, and takes the place of all entries of that name without
@@ -109,6 +109,11 @@ impl Protocol for Dubbo {
         if let Some(span) = own(name, frame) {
             return Some(frame.spans[span].of(head));
         }
+        if name == "serialization"
+            && let Some(other) = header::other_serialization(frame.format)
+        {
+            return Some(other.as_bytes());
+        }
         let found = attachments::find(frame, head, name);
         if name == "version" {
             return found.or_else(|| request::version(frame, head));
@@ -117,6 +122,9 @@ impl Protocol for Dubbo {
     }
 
     fn attributes(&self, frame: &Frame, head: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) {
+        if let Some(other) = header::other_serialization(frame.format) {
+            visit(b"serialization", other.as_bytes());
+        }
         for name in ["interface", "method"] {
             if let Some(span) = own(name, frame) {
                 visit(name.as_bytes(), frame.spans[span].of(head));

@@ -57,7 +57,11 @@ fn a_call_in_another_serialization_is_forwarded_by_its_header_and_answered() {
     for name in ["method", "interface", "version", "json"] {
         assert_eq!(Dubbo::new().attribute(&frame, &bytes[..16], name), None);
     }
-    Dubbo::new().attributes(&frame, &bytes[..16], &mut |name, _| panic!("{name:?}"));
+    let mut shown = Vec::new();
+    Dubbo::new().attributes(&frame, &bytes[..16], &mut |name, value| {
+        shown.push((name.to_vec(), value.to_vec()));
+    });
+    assert_eq!(shown, [(b"serialization".to_vec(), b"fastjson".to_vec())]);
     assert_eq!(
         answer(&bytes, ErrorKind::Timeout, "late"),
         framed(2, 31, 77, b"\x04late")
@@ -67,6 +71,27 @@ fn a_call_in_another_serialization_is_forwarded_by_its_header_and_answered() {
     assert_eq!(
         (frame.kind, frame.status, frame.head_len),
         (Kind::Response, Status::Ok, 16)
+    );
+}
+
+#[test]
+fn the_serialization_of_a_call_that_is_not_read_is_an_attribute() {
+    let said = |bytes: &[u8]| {
+        let frame = only_frame(Direction::Request, bytes);
+        let head = &bytes[..frame.head_len];
+        let found = Dubbo::new().attribute(&frame, head, "serialization");
+        found.map(|value| String::from_utf8(value.to_vec()).expect("text"))
+    };
+    for (number, name) in [(3, "java"), (22, "protobuf"), (23, "fastjson2"), (30, "30")] {
+        let call = framed(0xc0 | number, 0, 1, b"?");
+        assert_eq!(said(&call).as_deref(), Some(name));
+    }
+    assert_eq!(said(&call("", b"N")), None);
+    let own = call("", b"H\x0dserialization\x01xZ");
+    assert_eq!(
+        said(&own).as_deref(),
+        Some("x"),
+        "an attachment as any other"
     );
 }
 
