@@ -276,6 +276,15 @@ def test_changes_of_attributes(
     assert [line.replace(f"spec.routes[0].{field}", "") for line in found] == expected
 
 
+def test_a_rule_is_told_that_no_change_reaches_what_stands_in_the_call(
+    load: Load, said: Said
+) -> None:
+    changes = "[{key: Method, value: a}, {key: interface, remove: true}, {key: path, value: b}]"
+    for field, expected in (("requestMutation", [0, 1]), ("responseMutation", [])):
+        found = said(load(router(f"{{hosts: [{HOST}], routes: [{{{TO}, {field}: {changes}}}]}}")))
+        assert found == [f"warning no-effect spec.routes[0].{field}[{n}].key" for n in expected]
+
+
 def test_changes_of_attributes_come_to_the_model_in_their_order(load: Load) -> None:
     changes = "requestMutation: [{key: Foo, value: bar}, {key: b, remove: true}]"
     loaded = load(router(f"{{hosts: [{HOST}], routes: [{{{TO}, {changes}}}]}}"))

@@ -12,6 +12,8 @@ from meltemi.config.rules import names
 _CONDITIONS = ("exact", "prefix", "regex")
 
 MUTATIONS = ("requestMutation", "responseMutation")
+_OF_THE_CALL = ("method", "interface")
+"""What routes match and no mutation changes: it is no attachment or header."""
 
 LONGEST_MUTATION_BYTES = 16_384
 """Of a key and of a value: Envoy refuses longer ones (`HeaderValue`), and mutations travel in its
@@ -55,6 +57,7 @@ def _routes(routes: Place) -> Iterator[Finding]:
         yield from _mirror(route)
         for field in MUTATIONS:
             yield from _mutation(route[field])
+        yield from _of_the_call(route["requestMutation"])
 
 
 def _mutation(changes: Place) -> Iterator[Finding]:
@@ -75,6 +78,16 @@ def _mutation(changes: Place) -> Iterator[Finding]:
             yield key.warning(
                 "duplicate-value", f"{key.text} comes twice: the last one counts",
                 "names compare without case",
+            )  # fmt: skip
+
+
+def _of_the_call(changes: Place) -> Iterator[Finding]:
+    for change in changes.items:
+        name = change["key"].text
+        if name.lower() in _OF_THE_CALL:
+            yield change["key"].warning(
+                "no-effect", f"the {name.lower()} of a call stands in the call and stays as it is",
+                "only a header or an attachment of that name changes",
             )  # fmt: skip
 
 
