@@ -26,6 +26,7 @@ const ROOTS: &[&str] = &[
     ".istio.workload.Address",
     ".meltemi.v1alpha1.UpstreamOptions",
     ".meltemi.v1alpha1.DownstreamOptions",
+    ".envoy.config.route.v3.VirtualHost",
     ".envoy.config.route.v3.Route",
 ];
 
@@ -71,7 +72,7 @@ const FIELDS: [(&str, &str); 36] = [
     ),
     (
         ".envoy.config.route.v3.RouteConfiguration",
-        "name virtual_hosts vhds?",
+        "name virtual_hosts* vhds?",
     ),
     (
         ".envoy.config.route.v3.VirtualHost",
@@ -170,7 +171,10 @@ fn main() {
     prune(&mut set, &fields);
     prost_build::Config::new()
         .btree_map(["."])
-        .bytes([".envoy.config.route.v3.VirtualHost.routes"])
+        .bytes([
+            ".envoy.config.route.v3.RouteConfiguration.virtual_hosts",
+            ".envoy.config.route.v3.VirtualHost.routes",
+        ])
         .include_file("messages.rs")
         .out_dir(PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo")))
         .compile_fds(set)

@@ -4,12 +4,13 @@
 //! (counters, balancer state, pools) lives through swaps that do not concern it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_codec::Protocol;
 use meltemi_resources::{Cluster, Listener, NetworkFilter, RouteSource, Snapshot, TypedConfig};
-use meltemi_routing::RouteTable;
+use meltemi_routing::{CompiledRoute, RouteTable};
 
 use crate::config::EngineConfig;
 use crate::filter::{Configuration, FilterConfig, FilterFactory};
@@ -47,35 +48,62 @@ pub(crate) struct CompiledTable {
 }
 
 impl CompiledTable {
-    /// `before`: the last version; routes that stand where they stood there need no look at names.
+    /// `before`: the last version; what stands where it stood there is copied, and not looked at.
     fn new(table: &Arc<RouteTable>, before: Option<&Self>, names: &mut Names) -> Self {
         let routes = table.routes();
         let mut new = Self {
             table: Arc::clone(table),
             clusters: Vec::with_capacity(routes.len()),
             starts: Vec::with_capacity(routes.len()),
-            choice: vec![u32::MAX; routes.len()],
+            choice: Vec::with_capacity(routes.len()),
             split: Vec::new(),
         };
-        for (place, route) in routes.iter().enumerate() {
-            new.starts.push(new.clusters.len() as u32);
-            let same = |before: &&Self| {
-                let old = before.table.routes().get(place);
-                old.is_some_and(|old| Arc::ptr_eq(old, route))
-            };
-            match before.filter(same) {
-                Some(before) => new.clusters.extend(before.clusters(place)),
-                None => {
-                    let numbers = route.clusters.names().iter();
-                    new.clusters.extend(numbers.map(|name| names.number(name)));
-                }
+        let mut place = 0;
+        while let Some(route) = routes.get(place) {
+            let same = before.map_or(0, |before| before.same(&routes[place..], place));
+            if let Some(before) = before.filter(|_| same > 0) {
+                new.copy(before, place..place + same);
+                place += same;
+                continue;
             }
-            if route.clusters.names().len() > 1 {
-                new.choice[place] = new.split.len() as u32;
-                new.split.push(place as u32);
-            }
+            let numbers = route.clusters.names().iter();
+            let start = new.clusters.len() as u32;
+            new.clusters.extend(numbers.map(|name| names.number(name)));
+            new.push(start);
+            place += 1;
         }
         new
+    }
+
+    /// How many of `routes`, which stand at `place` and behind it, are those that stand there here.
+    fn same(&self, routes: &[Arc<CompiledRoute>], place: usize) -> usize {
+        let own = self.table.routes().get(place..).unwrap_or_default();
+        let pairs = own.iter().zip(routes);
+        pairs.take_while(|(a, b)| Arc::ptr_eq(a, b)).count()
+    }
+
+    /// Takes over routes that stand at the same places in `from`.
+    fn copy(&mut self, from: &Self, places: Range<usize>) {
+        for place in places {
+            let start = self.clusters.len() as u32;
+            self.clusters.extend_from_slice(from.clusters(place));
+            self.push(start);
+        }
+    }
+
+    /// Adds a route whose clusters, the last ones, begin at `start`.
+    fn push(&mut self, start: u32) {
+        let several = self.clusters.len() as u32 - start > 1;
+        let choice = if several {
+            self.split.len() as u32
+        } else {
+            u32::MAX
+        };
+        if several {
+            self.split.push(self.starts.len() as u32);
+        }
+        self.choice.push(choice);
+        self.starts.push(start);
     }
 
     /// The clusters of a route, in the order of their weights.

@@ -1,6 +1,7 @@
 //! Route configurations: Envoy's, as Aeraki maps them, and Aeraki's own inside a listener.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use meltemi_routing::{
@@ -8,6 +9,8 @@ use meltemi_routing::{
     WeightedClusters,
 };
 use prost::bytes::Bytes;
+use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+use prost::{DecodeError, decode_length_delimiter};
 
 use crate::field::decode;
 use crate::invalid::{Invalid, Within};
@@ -35,8 +38,63 @@ pub fn route_table(bytes: &[u8]) -> Result<RouteTable, String> {
 #[derive(Debug)]
 pub(crate) struct Routes<T = Arc<RouteTable>> {
     pub(crate) table: T,
-    /// Each route as it came; slices of one buffer.
-    raw: Vec<Bytes>,
+    raw: Raw,
+}
+
+/// The routes of a virtual host as they came.
+#[derive(Debug, Default)]
+struct Raw {
+    host: Bytes,
+    /// Where each route stands in it.
+    ranges: Vec<Range<usize>>,
+}
+
+impl Raw {
+    /// Finds the routes of a serialized virtual host without decoding them; the other fields, decoded.
+    fn new(host: Bytes) -> Result<(Self, envoy::VirtualHost), Invalid> {
+        let mut ranges = Vec::new();
+        let mut others = Vec::new();
+        let found = split(&host, &mut ranges, &mut others);
+        found.map_err(|error| Invalid::undecodable(VIRTUAL_HOST, &error))?;
+        Ok((Self { host, ranges }, decode(VIRTUAL_HOST, &*others)?))
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
+        self.ranges.iter().map(|range| &self.host[range.clone()])
+    }
+}
+
+const VIRTUAL_HOST: &str = "envoy.config.route.v3.VirtualHost";
+
+/// The number of `envoy.config.route.v3.VirtualHost.routes`.
+const ROUTES: u32 = 3;
+
+/// Notes where the routes of a serialized virtual host stand, and copies its other fields.
+fn split(
+    host: &[u8],
+    ranges: &mut Vec<Range<usize>>,
+    others: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    let mut rest = host;
+    while !rest.is_empty() {
+        let start = host.len() - rest.len();
+        let (number, kind) = decode_key(&mut rest)?;
+        if (number, kind) == (ROUTES, WireType::LengthDelimited) {
+            let length = decode_length_delimiter(&mut rest)?;
+            let begin = host.len() - rest.len();
+            // What is too short is found by the decoder, which says so.
+            let Some((_, behind)) = rest.split_at_checked(length) else {
+                others.extend_from_slice(&host[start..]);
+                return Ok(());
+            };
+            rest = behind;
+            ranges.push(begin..begin + length);
+        } else {
+            skip_field(kind, number, &mut rest, DecodeContext::default())?;
+            others.extend_from_slice(&host[start..host.len() - rest.len()]);
+        }
+    }
+    Ok(())
 }
 
 /// The table of a configuration that has to have this name; `before` is what holds so far.
@@ -68,13 +126,15 @@ fn compile(
             "virtual hosts on demand are not supported",
         ));
     }
-    let mut hosts = message.virtual_hosts;
-    let raw = match &mut *hosts {
-        [] => Vec::new(),
-        [host] if host.matcher.is_some() => {
-            return Err(Invalid::at("virtual_hosts[0].matcher", "is not supported"));
+    let raw = match &*message.virtual_hosts {
+        [] => Raw::default(),
+        [host] => {
+            let (raw, host) = Raw::new(host.clone()).within("virtual_hosts[0]")?;
+            if host.matcher.is_some() {
+                return Err(Invalid::at("virtual_hosts[0].matcher", "is not supported"));
+            }
+            raw
         }
-        [host] => std::mem::take(&mut host.routes),
         several => {
             let reason = format!(
                 "{} virtual hosts: an RPC request names no virtual host, so there has to be one",
@@ -84,21 +144,24 @@ fn compile(
         }
     };
     let routes = compiled(&raw, before).within("virtual_hosts[0]")?;
-    let table = RouteTable::from_compiled(&message.name, routes);
+    let table = match before {
+        Some(before) => before.table.followed_by(routes),
+        None => RouteTable::from_compiled(&message.name, routes),
+    };
     Ok(Routes { table, raw })
 }
 
 /// Compiles each route that `before` has not.
-fn compiled(raw: &[Bytes], before: Option<&Routes>) -> Result<Vec<Arc<CompiledRoute>>, Invalid> {
+fn compiled(raw: &Raw, before: Option<&Routes>) -> Result<Vec<Arc<CompiledRoute>>, Invalid> {
     let known = before.map(|before| Known::new(before, raw));
-    let mut routes = Vec::with_capacity(raw.len());
+    let mut routes = Vec::with_capacity(raw.ranges.len());
     let mut errors = Vec::new();
     for (place, bytes) in raw.iter().enumerate() {
         if let Some(same) = known.as_ref().and_then(|known| known.route(place, bytes)) {
             routes.push(Arc::clone(same));
             continue;
         }
-        let new = decode("envoy.config.route.v3.Route", &**bytes)
+        let new = decode("envoy.config.route.v3.Route", bytes)
             .and_then(|message| route(&message))
             .within(format_args!("routes[{place}]"))?;
         let name = Arc::clone(&new.name);
@@ -123,28 +186,29 @@ struct Known<'b> {
     back: usize,
     /// What to add to the place of one at the back.
     shift: isize,
-    between: HashMap<&'b Bytes, usize>,
+    between: HashMap<&'b [u8], usize>,
 }
 
 impl<'b> Known<'b> {
-    fn new(before: &'b Routes, raw: &[Bytes]) -> Self {
-        let old = &before.raw;
-        let same = |(a, b): &(&Bytes, &Bytes)| a == b;
-        let front = raw.iter().zip(old).take_while(same).count();
-        let (rest, old_rest) = (&raw[front..], &old[front..]);
-        let both = rest.iter().rev().zip(old_rest.iter().rev());
-        let back = both.take_while(same).count();
-        let between = front..old.len() - back;
+    fn new(before: &'b Routes, raw: &Raw) -> Self {
+        let (count, old_count) = (raw.ranges.len(), before.raw.ranges.len());
+        let same = |(a, b): &(&[u8], &[u8])| a == b;
+        let front = raw.iter().zip(before.raw.iter()).take_while(same).count();
+        let rest = raw.iter().rev().zip(before.raw.iter().rev());
+        let back = rest.take(count.min(old_count) - front);
+        let back = back.take_while(same).count();
+        let between = before.raw.iter().enumerate();
+        let between = between.take(old_count - back).skip(front);
         Self {
             before: before.table.routes(),
             front,
-            back: raw.len() - back,
-            shift: old.len() as isize - raw.len() as isize,
-            between: between.map(|place| (&old[place], place)).collect(),
+            back: count - back,
+            shift: old_count as isize - count as isize,
+            between: between.map(|(place, bytes)| (bytes, place)).collect(),
         }
     }
 
-    fn route(&self, place: usize, bytes: &Bytes) -> Option<&'b Arc<CompiledRoute>> {
+    fn route(&self, place: usize, bytes: &[u8]) -> Option<&'b Arc<CompiledRoute>> {
         let old = if place < self.front {
             place
         } else if place >= self.back {

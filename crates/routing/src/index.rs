@@ -33,13 +33,14 @@ pub(crate) struct Index {
 }
 
 /// What stands behind a value. One route is by far the most frequent, so it takes no memory of its own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Node {
     One(Candidate),
-    Several(Box<Branches>),
+    /// Shared with the index that this one was made from.
+    Several(Arc<Branches>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Branches {
     /// The smallest ordinal in here.
     first: u32,
@@ -60,7 +61,7 @@ struct Candidate {
 /// Conditions that have a bit of their own; what comes behind is checked in order.
 const MASKED: u32 = 63;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ExactTable {
     attribute: Arc<str>,
     first: u32,
@@ -69,14 +70,14 @@ struct ExactTable {
 
 /// Prefixes in order. A search compares eight bytes at a time, which lie side by side: following a
 /// pointer at each of its steps would cost several times as much.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct PrefixTable {
     attribute: Arc<str>,
     /// What all prefixes start with.
-    common: Box<[u8]>,
+    common: Arc<[u8]>,
     /// The eight bytes behind it of each entry, as [`key`] makes them.
-    keys: Box<[u64]>,
-    entries: Box<[PrefixEntry]>,
+    keys: Arc<[u64]>,
+    entries: Arc<[PrefixEntry]>,
 }
 
 #[derive(Debug)]
@@ -100,6 +101,26 @@ impl Index {
         }
     }
 
+    /// The index of `routes`, of which only those at `edited` differ from the routes `before` of this
+    /// one; None where it has to be made anew. A copy costs a fraction of that.
+    pub(crate) fn edited(
+        &self,
+        edited: &[usize],
+        before: &[impl Compiled],
+        routes: &[impl Compiled],
+    ) -> Option<Self> {
+        let Node::Several(root) = &self.root else {
+            return None;
+        };
+        let mut root = Branches::clone(root);
+        for &place in edited {
+            root.exchange(place as u32, &before[place], &routes[place])?;
+        }
+        Some(Self {
+            root: Node::Several(Arc::new(root)),
+        })
+    }
+
     pub(crate) fn select(
         &self,
         routes: &[impl Compiled],
@@ -115,7 +136,7 @@ impl Node {
     fn new(candidates: Vec<Candidate>, routes: &[impl Compiled], depth: usize) -> Self {
         match candidates[..] {
             [only] => Self::One(only),
-            _ => Self::Several(Box::new(Branches::new(candidates, routes, depth))),
+            _ => Self::Several(Arc::new(Branches::new(candidates, routes, depth))),
         }
     }
 
@@ -179,6 +200,22 @@ impl Branches {
         }
     }
 
+    /// Puts a route in the place of one that stands alone behind an exact value; None where the one or
+    /// the other does not.
+    fn exchange(&mut self, ordinal: u32, old: &impl Compiled, new: &impl Compiled) -> Option<()> {
+        let is_old = |node: &Node| matches!(node, Node::One(one) if one.ordinal == ordinal);
+        let home = self.exact.iter_mut().find_map(|table| {
+            let (_, value) = table.value_of(old)?;
+            is_old(table.values.get(&value)?).then_some((table, value))
+        });
+        let (table, value) = home?;
+        let (place, wanted) = table.value_of(new)?;
+        table.values.remove(&value);
+        let candidate = Candidate::new(ordinal, new).without(place);
+        let other = table.values.insert(wanted, Node::One(candidate));
+        other.is_none().then_some(())
+    }
+
     fn select(&self, routes: &[impl Compiled], attributes: &impl Attributes, best: &mut u32) {
         for table in &self.exact {
             if table.first >= *best {
@@ -237,6 +274,15 @@ impl Candidate {
 }
 
 impl ExactTable {
+    /// The value by which this table would find a route, and the place of the condition that says it.
+    fn value_of(&self, route: &impl Compiled) -> Option<(u32, Arc<[u8]>)> {
+        let mut conditions = (0..MASKED).zip(route.conditions());
+        conditions.find_map(|(place, condition)| {
+            let value = exact_value(condition).filter(|_| condition.name == self.attribute)?;
+            Some((place, Arc::clone(value)))
+        })
+    }
+
     fn new(attribute: Arc<str>, values: FastMap<Arc<[u8]>, Node>) -> Self {
         let first = values.values().map(Node::first).min().unwrap_or(u32::MAX);
         Self {
@@ -250,14 +296,14 @@ impl ExactTable {
 impl PrefixTable {
     fn new(attribute: Arc<str>, mut children: Vec<(Arc<[u8]>, Node)>) -> Self {
         children.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let common: Box<[u8]> = match (children.first(), children.last()) {
+        let common: Arc<[u8]> = match (children.first(), children.last()) {
             (Some((first, _)), Some((last, _))) => first
                 .iter()
                 .zip(&**last)
                 .take_while(|(a, b)| a == b)
                 .map(|(a, _)| *a)
                 .collect(),
-            _ => Box::default(),
+            _ => Arc::default(),
         };
         let keys = children
             .iter()
@@ -272,7 +318,7 @@ impl PrefixTable {
     }
 
     /// Entries with their parents; `children` come in order of the prefix.
-    fn entries(children: Vec<(Arc<[u8]>, Node)>) -> Box<[PrefixEntry]> {
+    fn entries(children: Vec<(Arc<[u8]>, Node)>) -> Arc<[PrefixEntry]> {
         let mut entries: Vec<PrefixEntry> = Vec::with_capacity(children.len());
         let mut ancestors: Vec<u32> = Vec::new();
         for (place, (prefix, node)) in (0..).zip(children) {

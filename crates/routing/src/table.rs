@@ -6,6 +6,9 @@ use std::sync::Arc;
 use crate::index::{Compiled, Index};
 use crate::{Attributes, CompiledRoute, ConditionTrace, Route, RouteTrace};
 
+/// Routes that an index is changed for; for more it is made anew.
+const MOST_EDITED: usize = 64;
+
 /// Why a route cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteError {
@@ -89,6 +92,34 @@ impl RouteTable {
             index: Index::new(&routes),
             routes,
         }
+    }
+
+    /// The table of `routes` that follows this one: where few of them are new, and in the place of
+    /// others, the index is copied and not made again.
+    #[must_use]
+    pub fn followed_by(&self, routes: Vec<Arc<CompiledRoute>>) -> Self {
+        let index = self
+            .edited(&routes)
+            .and_then(|edited| self.index.edited(&edited, &self.routes, &routes));
+        Self {
+            name: Arc::clone(&self.name),
+            index: index.unwrap_or_else(|| Index::new(&routes)),
+            routes,
+        }
+    }
+
+    /// Places where other routes stand than here; None where they are many, or not as many routes.
+    fn edited(&self, routes: &[Arc<CompiledRoute>]) -> Option<Vec<usize>> {
+        if routes.len() != self.routes.len() {
+            return None;
+        }
+        let pairs = self.routes.iter().zip(routes).enumerate();
+        let differ = pairs.filter(|(_, (old, new))| !Arc::ptr_eq(old, new));
+        let edited: Vec<_> = differ
+            .map(|(place, _)| place)
+            .take(MOST_EDITED + 1)
+            .collect();
+        (edited.len() <= MOST_EDITED).then_some(edited)
     }
 
     /// The name of the route configuration.

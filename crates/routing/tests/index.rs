@@ -154,6 +154,44 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_table_that_follows_another_selects_what_one_made_anew_selects(
+        routes in vec(vec(any_condition(), 0..4), 5..40),
+        values in vec(value(), 5..40),
+        edits in vec((any::<prop::sample::Index>(), vec(any_condition(), 0..4), value()), 0..4),
+        requests in vec(vec((name(), value()), 0..4), 1..20),
+    ) {
+        // Most have a value of their own, as routes have; so an edit changes the index.
+        let own = |value: &[u8]| condition("method", Matcher::Exact(value.into()), false);
+        let compiled = |list: Vec<AttributeMatch>| {
+            Arc::new(CompiledRoute::new(route(list)).expect("valid conditions"))
+        };
+        let mut compiled_routes: Vec<_> = values.iter().map(|value| compiled(vec![own(value)])).collect();
+        compiled_routes.extend(routes.into_iter().map(compiled));
+        let mut table = RouteTable::from_compiled("table", compiled_routes);
+        for (place, more, value) in edits {
+            let mut routes = table.routes().to_vec();
+            let place = place.index(routes.len());
+            routes[place] = compiled([vec![own(&value)], more].concat());
+            table = table.followed_by(routes);
+            for attributes in &requests {
+                let mut lower: Vec<(String, Vec<u8>)> = vec![("method".to_owned(), value.clone())];
+                for (name, value) in attributes {
+                    let name = name.to_lowercase();
+                    if name == "method" {
+                        lower[0].1.clone_from(value);
+                    } else if lower.iter().all(|(known, _)| *known != name) {
+                        lower.push((name, value.clone()));
+                    }
+                }
+                let request = Request { attributes: lower, reads: Cell::new(0) };
+                prop_assert_eq!(table.select(&request), scan(table.routes(), &request));
+            }
+        }
+    }
+}
+
 const MANY: usize = 10_000;
 
 /// Attributes read for the last and for no route of a table of 10,000.

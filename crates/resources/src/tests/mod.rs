@@ -178,7 +178,7 @@ fn route_configuration(name: &str, routes: Vec<route::Route>) -> route::RouteCon
     };
     route::RouteConfiguration {
         name: name.to_owned(),
-        virtual_hosts: vec![host],
+        virtual_hosts: vec![host.encode_to_vec().into()],
         ..route::RouteConfiguration::default()
     }
 }

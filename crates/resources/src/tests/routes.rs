@@ -254,8 +254,57 @@ fn a_new_version_compiles_only_the_routes_that_are_new() {
 fn a_route_that_is_no_message_is_named_by_its_place() {
     let mut broken = route_configuration("r", vec![to_cluster("a", vec![], "a")]);
     let route = prost::bytes::Bytes::from_static(&[0x0a, 0x05, b'x']);
-    broken.virtual_hosts[0].routes.push(route);
+    let mut host = route::VirtualHost::decode(&*broken.virtual_hosts[0]).unwrap();
+    host.routes.push(route);
+    broken.virtual_hosts[0] = host.encode_to_vec().into();
     let said = refusal(type_url::ROUTE, "r", &broken);
     let place = "r: virtual_hosts[0].routes[1]: not a valid envoy.config.route.v3.Route: ";
     assert!(said.starts_with(place), "{said}");
+}
+
+#[test]
+fn routes_are_found_wherever_they_stand_in_their_virtual_host_and_a_cut_one_is_refused() {
+    let one = |name: &str| route::Route {
+        name: name.to_owned(),
+        action: Some(route::route::Action::Route(weighted(&[("a", Some(1))]))),
+        ..Default::default()
+    };
+    let only = |name: &str| {
+        let configuration = route_configuration("r", vec![one(name)]);
+        let host = route::VirtualHost::decode(&*configuration.virtual_hosts[0]).unwrap();
+        let routes = route::VirtualHost {
+            routes: host.routes,
+            ..Default::default()
+        };
+        routes.encode_to_vec()
+    };
+    // A number, four and eight bytes, and a group, of fields that nobody knows, and a name behind them.
+    let unknown =
+        b"\xf8\x07\x96\x01\xfd\x07abcd\xf9\x07abcdefgh\xfb\x07\xf8\x07\x01\xfc\x07\x0a\x01h";
+    let host = [&only("first")[..], unknown, &only("second")].concat();
+    let mut configuration = route_configuration("r", Vec::new());
+    for length in 0..=host.len() {
+        configuration.virtual_hosts[0] = host[..length].to_vec().into();
+        let by_prost = route::VirtualHost::decode(&host[..length]);
+        let table = crate::route_table(&configuration.encode_to_vec());
+        match (by_prost, table) {
+            (Ok(host), Ok(table)) => {
+                assert_eq!(table.routes().len(), host.routes.len(), "{length}")
+            }
+            (Err(_), Err(reason)) => {
+                assert!(
+                    reason.starts_with("virtual_hosts[0]: not a valid"),
+                    "{reason}"
+                );
+            }
+            (by_prost, table) => panic!("{length}: {by_prost:?}, {table:?}"),
+        }
+    }
+    let names: Vec<_> = crate::route_table(&configuration.encode_to_vec())
+        .unwrap()
+        .routes()
+        .iter()
+        .map(|route| route.name.to_string())
+        .collect();
+    assert_eq!(names, ["first", "second"]);
 }
