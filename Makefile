@@ -64,7 +64,7 @@ microbench: ## Measure codecs, route index, resources and balancer by themselves
 
 profile: build ## Draw a flame graph of the engine under load (ARGS="--pool --point 16x16x32")
 	cargo build --locked --release --quiet -p meltemi-bench
-	$(BIN)/python bench/profile.py $(ARGS)
+	$(BIN)/python bench/flame_graph.py $(ARGS)
 
 fuzz: setup ## Run each fuzz target for FUZZ_SECONDS (default 60) and keep its corpus
 	scripts/fuzz.sh $(FUZZ_SECONDS)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Profiles the engine under load and draws a flame graph (`make profile`).
 
-    python bench/profile.py [--point 64x1x32] [--one-core] [--pool] [--seconds 5]
+    python bench/flame_graph.py [--point 64x1x32] [--one-core] [--pool] [--seconds 5]
 
 Writes bench/profile.svg and bench/profile.txt, the functions by their own share. A point is
 connections x in flight x bytes. Needs Linux' `perf`; `linux-perf` is its package on Debian.
