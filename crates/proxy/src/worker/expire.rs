@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use meltemi_codec::ErrorKind;
+use rustix::net::getpeername;
 
 use super::Worker;
 use crate::clock::Moment;
@@ -158,6 +159,12 @@ impl Worker {
         };
         if by > now {
             return self.arm(id, by);
+        }
+        // The kernel may have connected it in time, and the word of it lie behind what a busy worker
+        // has to do first: thousands of connects at once take longer to hear of than to make.
+        let stream = &connection.stream;
+        if !stream.handshaking() && getpeername(stream.socket()).is_ok() {
+            return self.connected(id);
         }
         self.clusters[number as usize]
             .counters

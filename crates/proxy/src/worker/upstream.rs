@@ -116,7 +116,7 @@ impl Worker {
         self.scratch = scratch;
     }
 
-    fn connected(&mut self, id: Id) {
+    pub(super) fn connected(&mut self, id: Id) {
         let now = self.clock.now();
         let Some(connection) = self.connections.get_mut(id) else {
             return;

@@ -218,3 +218,17 @@ fn a_frame_that_declares_too_much_is_refused_before_it_is_buffered() {
     assert!(client.is_closed());
     assert_eq!(stat(&engine, "request_decoding_error"), 1);
 }
+
+#[test]
+fn a_connection_that_the_kernel_made_is_used_though_the_word_of_it_comes_after_the_connect_timeout()
+{
+    let server = Server::start("a");
+    // Over at once: the first look at the clock comes before the first event of the connection.
+    let mesh = Mesh::of(&[&server]).with(|cluster| cluster.connect_timeout = Duration::ZERO);
+    let engine = start(config(Toy::with_ids()), &mesh);
+    for _ in 0..20 {
+        let mut client = Client::connect(mesh.address);
+        assert_eq!(client.call(1, "echo", "x").text(), "x@a");
+    }
+    assert_eq!(stat(&engine, "upstream_cx_connect_timeout"), 0);
+}
