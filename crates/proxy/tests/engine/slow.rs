@@ -14,6 +14,9 @@ fn others_notice_nothing_of_a_client_that_sends_a_byte_at_a_time_one_that_never_
         let server = Server::start("a");
         let mesh = Mesh::of(&[&server]).with(|cluster| cluster.max_in_flight = Some(max_in_flight));
         let engine = start(config(Toy::with_ids()), &mesh);
+        let quiet =
+            Mesh::of(&[&server]).with(|cluster| cluster.max_in_flight = Some(max_in_flight));
+        let control = start(config(Toy::with_ids()), &quiet);
         let mut deaf = Client::connect(mesh.address);
         for id in 0..20 {
             deaf.send(&Message::request(id, "big2000000", b""));
@@ -37,22 +40,29 @@ fn others_notice_nothing_of_a_client_that_sends_a_byte_at_a_time_one_that_never_
                 let _ = client.0.write_all(&bytes);
             }
         });
-        let mut client = Client::connect(mesh.address);
+        // The control is a client of an engine that serves nobody else. The machine may be busy with
+        // other tests; that slows both, and their calls are made in turn.
+        let mut clients = [&mesh, &quiet].map(|mesh| Client::connect(mesh.address));
+        let mut took = [Vec::new(), Vec::new()];
         let begin = Instant::now();
-        let mut took = Vec::new();
         while begin.elapsed() < Duration::from_secs(1) {
-            let one = Instant::now();
-            assert_eq!(client.call(1, "echo", "x").text(), "x@a");
-            took.push(one.elapsed());
+            for (client, took) in clients.iter_mut().zip(&mut took) {
+                let one = Instant::now();
+                assert_eq!(client.call(1, "echo", "x").text(), "x@a");
+                took.push(one.elapsed());
+            }
         }
-        took.sort_unstable();
-        let (half, slowest) = (took[took.len() / 2], took[took.len() - 1]);
-        // The bounds leave room for a machine that is busy with other tests.
-        assert!(half < Duration::from_millis(20), "{half:?}");
-        assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
+        took.iter_mut().for_each(|all| all.sort_unstable());
+        let [half, alone] = took.each_ref().map(|all| all[all.len() / 2]);
+        let [slowest, slowest_alone] = took.each_ref().map(|all| all[all.len() - 1]);
+        // A caller that the others hold up waits for the byte that comes every 40 ms, or for ever.
+        let bound = alone * 10 + Duration::from_millis(5);
+        assert!(half < bound, "{half:?} of {alone:?} alone");
+        let bound = slowest_alone * 4 + Duration::from_millis(1500);
+        assert!(slowest < bound, "{slowest:?} of {slowest_alone:?} alone");
         assert_eq!(trickle.join().unwrap(), "slowly@a");
         garbage.join().unwrap();
-        drop((deaf, engine));
+        drop((deaf, engine, control));
     }
 }
 
