@@ -61,7 +61,7 @@ impl Worker {
                 .as_ref()
                 .is_some_and(|cluster| cluster.refuse.is_none());
             let picked = if usable {
-                entry.pick(&mut self.rng, tried.all())
+                entry.pick(&mut self.rng, &tried.all())
             } else {
                 None
             };
