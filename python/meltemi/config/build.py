@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from meltemi.config import policies, services
+from meltemi.config import policies, services, virtual_services
 from meltemi.config.check import Object
 from meltemi.config.issues import Issue
 from meltemi.config.load import of_kind
@@ -24,6 +24,7 @@ from meltemi.model import (
     Mesh,
     MeshMode,
     Service,
+    VirtualService,
     Workload,
     WorkloadPort,
 )
@@ -67,6 +68,9 @@ class MeshBuilder:
         self._all_rules: tuple[DestinationRule | None, ...] = ()
         self._with_effect: tuple[DestinationRule, ...] = ()
         self._routers = Remembered(policies.meta_router)
+        self._virtual = Remembered(virtual_services.virtual_service)
+        self._all_virtual: tuple[VirtualService | None, ...] = ()
+        self._virtual_with_effect: tuple[VirtualService, ...] = ()
         self._services = services.ServiceBuilder()
         self._found: Mapping[str, Service] = MappingProxyType({})
         self._placed: _Placed | None = None
@@ -92,6 +96,7 @@ class MeshBuilder:
             services=self._found,
             destination_rules=self._valid_rules(objects),
             meta_routers=self._routers.of(of_kind(objects, "MetaRouter")),
+            virtual_services=self._virtual_services(objects),
             application_protocols=protocols,
             workloads=self._reach(placed, addresses, issues),
         )
@@ -103,6 +108,13 @@ class MeshBuilder:
             self._all_rules = rules
             self._with_effect = tuple(rule for rule in rules if rule is not None)
         return self._with_effect
+
+    def _virtual_services(self, objects: Sequence[Object]) -> tuple[VirtualService, ...]:
+        found = self._virtual.of(of_kind(objects, "VirtualService"))
+        if found is not self._all_virtual:
+            self._all_virtual = found
+            self._virtual_with_effect = tuple(each for each in found if each is not None)
+        return self._virtual_with_effect
 
     def _reach(
         self, placed: _Placed, addresses: Addresses, issues: list[Issue]

@@ -13,6 +13,7 @@ from meltemi.config.rules import (
     names,
     service,
     service_entry,
+    virtual_service,
     workload,
     workload_entry,
 )
@@ -22,6 +23,7 @@ from meltemi.config.schema.meta_router import MetaRouterSpec
 from meltemi.config.schema.service import ServiceSpec
 from meltemi.config.schema.service_entry import ServiceEntrySpec
 from meltemi.config.schema.types import Schema
+from meltemi.config.schema.virtual_service import VirtualServiceSpec
 from meltemi.config.schema.workload import WorkloadSpec
 from meltemi.config.schema.workload_entry import WorkloadEntrySpec
 
@@ -67,13 +69,13 @@ _ALL = (
     Kind(ISTIO, "ServiceEntry", ServiceEntrySpec, service_entry.check),
     Kind(ISTIO, "WorkloadEntry", WorkloadEntrySpec, workload_entry.check),
     Kind(ISTIO, "DestinationRule", DestinationRuleSpec, destination_rule.check),
+    Kind(ISTIO, "VirtualService", VirtualServiceSpec, virtual_service.check),
     Kind(METAPROTOCOL, "MetaRouter", MetaRouterSpec, meta_router.check),
     Kind(METAPROTOCOL, "ApplicationProtocol", ApplicationProtocolSpec),
     Kind(MELTEMI, "Workload", WorkloadSpec, workload.check, names.label_error),
     *(
         Kind(ISTIO, name)
         for name in (
-            "VirtualService",
             "Gateway",
             "Sidecar",
             "EnvoyFilter",

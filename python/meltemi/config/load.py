@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
 
-from meltemi.config import check, placeless
+from meltemi.config import check, placeless, virtual_services
 from meltemi.config.check import Checked, Object
 from meltemi.config.documents import parse
 from meltemi.config.issues import Issue, errors
 from meltemi.config.rules import names
 from meltemi.config.schema.meta_router import MetaRouterSpec
+from meltemi.config.schema.virtual_service import VirtualServiceSpec
 from meltemi.model import ObjectRef
 from meltemi.model.edited import edited
 
@@ -113,7 +114,7 @@ def combine(
         if earlier is not item:
             issues.append(_twice(item, earlier))
     objects = tuple(first[ref] for ref in sorted(first))
-    issues.extend(_routers_of_one_host(objects))
+    issues.extend(_rules_of_one_host(objects))
     misplaced = placeless.check(objects)
     issues.extend(misplaced.values())
     valid = tuple(item for item in objects if item.ref not in misplaced)
@@ -134,12 +135,12 @@ def recombine(parts: Iterable[Read], before: Loaded) -> Loaded:
     together = len(before.issues) > sum(len(part.issues) for part in before.parts)
     for item in edited:
         place = bisect_left(changed, item.ref, key=_REF)
-        together = together or _host(changed[place]) != _host(item)
+        together = together or _hosts(changed[place]) != _hosts(item)
         changed[place] = item
     objects = tuple(changed) if edited else before.objects
     issues = [issue for part in parts for issue in part.issues]
     if together:
-        issues.extend(_routers_of_one_host(objects))
+        issues.extend(_rules_of_one_host(objects))
     return Loaded(objects, tuple(issues), parts)
 
 
@@ -181,18 +182,25 @@ def _twice(item: Object, earlier: Object) -> Issue:
     )
 
 
-def _host(item: Object) -> str:
-    """Of a MetaRouter the host that it routes; "" of others."""
-    if not isinstance(item.spec, MetaRouterSpec):
-        return ""
-    return names.full_host(item.spec.hosts[0], item.ref.namespace)
+def _hosts(item: Object) -> tuple[str, ...]:
+    """That a MetaRouter or a VirtualService routes; of others none."""
+    if isinstance(item.spec, MetaRouterSpec):
+        return (names.full_host(item.spec.hosts[0], item.ref.namespace),)
+    if isinstance(item.spec, VirtualServiceSpec) and virtual_services.holds_for_mesh(item.spec):
+        return virtual_services.hosts(item.spec, item.ref.namespace)
+    return ()
+
+
+def _rules_of_one_host(objects: Sequence[Object]) -> Iterable[Issue]:
+    yield from _routers_of_one_host(objects)
+    yield from _virtual_services_of_one_host(objects)
 
 
 def _routers_of_one_host(objects: Sequence[Object]) -> Iterable[Issue]:
     """The lowest namespace/name wins; `objects` come in that order."""
     winner: dict[str, Object] = {}
     for item in of_kind(objects, "MetaRouter"):
-        host = _host(item)
+        (host,) = _hosts(item)
         first = winner.setdefault(host, item)
         if first is not item:
             yield item.issue(
@@ -203,3 +211,35 @@ def _routers_of_one_host(objects: Sequence[Object]) -> Iterable[Issue]:
                 f" routes {host} too: this one has no effect",
                 "the lowest namespace/name wins; put the routes into one MetaRouter",
             )
+
+
+def _virtual_services_of_one_host(objects: Sequence[Object]) -> Iterable[Issue]:
+    """The lowest namespace/name of those that a caller sees wins, and a MetaRouter over it for
+    the protocols that it is for."""
+    routers = {_hosts(item)[0]: item for item in reversed(of_kind(objects, "MetaRouter"))}
+    winner: dict[str, Object] = {}
+    for item in of_kind(objects, "VirtualService"):
+        for place, host in enumerate(_hosts(item)):
+            path = ("spec", "hosts", place)
+            first = winner.setdefault(host, item)
+            if first is not item:
+                yield item.issue(
+                    path,
+                    "warning",
+                    "host-taken",
+                    f"VirtualService {first.ref.namespace}/{first.ref.name}"
+                    f" ({first.file}:{first.line}) routes {host} too, and comes first",
+                    "put the routes into one VirtualService, or part them by exportTo",
+                )
+            router = routers.get(host)
+            if router is not None:
+                yield item.issue(
+                    path,
+                    "warning",
+                    "host-taken",
+                    f"MetaRouter {router.ref.namespace}/{router.ref.name}"
+                    f" ({router.file}:{router.line}) routes {host} too: on ports whose protocol"
+                    f" is read (Thrift, Dubbo) VirtualService {item.ref.namespace}/{item.ref.name}"
+                    " has no effect",
+                    "keep one of them",
+                )

@@ -1,5 +1,5 @@
-"""What MetaRouters ask for and nothing in the mesh has: names, and sidecars that could enforce a
-limit. Warnings, for who knows the whole mesh.
+"""What MetaRouters and VirtualServices ask for and nothing in the mesh has: names, and sidecars
+that could enforce a limit. Warnings, for who knows the whole mesh.
 
 A Dubbo interface too, where the host stands for another one.
 Not part of `build`: what is not in the documents at hand may be in others. A rule may come before
@@ -17,24 +17,28 @@ from meltemi.config.load import of_kind
 from meltemi.config.remembered import Remembered
 from meltemi.config.rules.names import full_host
 from meltemi.config.schema.meta_router import Destination, MetaRouterSpec
+from meltemi.config.schema.virtual_service import Destination as HttpDestination
+from meltemi.config.schema.virtual_service import VirtualServiceSpec
+from meltemi.config.virtual_services import holds_for_mesh
 from meltemi.model import BUILT_IN_CODECS, Mesh, MeshMode
 from meltemi.model.protocol import ENGINE_CODECS
 
 _DOMAIN = ".svc.cluster.local"
+_KINDS = ("MetaRouter", "VirtualService")
 _HINTED = 5  # hosts a mesh whose nearest names are looked for: that is slow
 
 
 def check(objects: Sequence[Object], mesh: Mesh) -> list[Issue]:
-    """A warning for each host and subset of a MetaRouter among `objects` that `mesh` has not."""
+    """A warning for each host and subset of a rule among `objects` that `mesh` has not."""
     return References().check(objects, mesh)
 
 
 class References:
-    """Checks one mesh after another; as long as names stay, only routers that were edited."""
+    """Checks one mesh after another; as long as names stay, only rules that were edited."""
 
     def __init__(self) -> None:
         self._mesh: Mesh | None = None
-        self._routers: Remembered[tuple[Issue, ...]] | None = None
+        self._rules: tuple[Remembered[tuple[Issue, ...]], ...] | None = None
 
     def check(self, objects: Sequence[Object], mesh: Mesh) -> list[Issue]:
         """As the function `check`, of objects in the order of `Loaded`."""
@@ -44,13 +48,20 @@ class References:
             and before.services is mesh.services
             and before.destination_rules is mesh.destination_rules
         )
-        if self._routers is None or not same:
+        if self._rules is None or not same:
             names = _Names(mesh)
-            self._routers = Remembered(lambda item: tuple(_of_router(item, item.spec, names)))
-        checked = self._routers.of(of_kind(objects, "MetaRouter"))
-        found = [issue for issues in checked for issue in issues]
+            self._rules = (
+                Remembered(lambda item: tuple(_of_router(item, item.spec, names))),
+                Remembered(lambda item: tuple(_of_virtual_service(item, item.spec, names))),
+            )
+        found = [
+            issue
+            for kind, remembered in zip(_KINDS, self._rules, strict=True)
+            for issues in remembered.of(of_kind(objects, kind))
+            for issue in issues
+        ]
         if found:
-            self._routers = None  # hints are for the first few names that nobody knows
+            self._rules = None  # hints are for the first few names that nobody knows
         return found
 
 
@@ -126,6 +137,20 @@ def _of_router(item: Object, spec: MetaRouterSpec, names: _Names) -> Iterator[Is
             yield from _of_destination(item, path, to.destination, names)
 
 
+def _of_virtual_service(item: Object, spec: VirtualServiceSpec, names: _Names) -> Iterator[Issue]:
+    for place, written in enumerate(spec.hosts or () if holds_for_mesh(spec) else ()):
+        host = full_host(written, item.ref.namespace)
+        if "*" not in host and not names.is_service(host):
+            yield _warning(
+                item, ("spec", "hosts", place), "unknown-host",
+                f"there is no service {host}: the rule has no effect for it", names.hint(host),
+            )  # fmt: skip
+    for number, route in enumerate(spec.http or ()):
+        for position, to in enumerate(route.route or ()):
+            path = ("spec", "http", number, "route", position, "destination")
+            yield from _of_destination(item, path, to.destination, names)
+
+
 def _of_limit(item: Object, host: str, names: _Names) -> Iterator[Issue]:
     """A limit that no sidecar enforces lets everything pass."""
     side = own_annotations.limit_side(item.metadata.annotations)
@@ -146,7 +171,9 @@ def _of_limit(item: Object, host: str, names: _Names) -> Iterator[Issue]:
         )  # fmt: skip
 
 
-def _of_destination(item: Object, path: Path, to: Destination, names: _Names) -> Iterator[Issue]:
+def _of_destination(
+    item: Object, path: Path, to: Destination | HttpDestination, names: _Names
+) -> Iterator[Issue]:
     host = full_host(to.host, item.ref.namespace)
     if not names.is_service(host):
         yield _warning(

@@ -22,6 +22,14 @@ from meltemi.model.route import (
     WeightedDestination,
 )
 from meltemi.model.service import Endpoint, Resolution, Service, ServicePort
+from meltemi.model.virtual_service import (
+    HeaderChanges,
+    HttpDestination,
+    HttpMatch,
+    HttpRoute,
+    Retries,
+    VirtualService,
+)
 from meltemi.model.workload import Instance, MeshMode, Workload, WorkloadPort
 
 __all__ = [
@@ -31,6 +39,10 @@ __all__ = [
     "Destination",
     "DestinationRule",
     "Endpoint",
+    "HeaderChanges",
+    "HttpDestination",
+    "HttpMatch",
+    "HttpRoute",
     "Instance",
     "LimitCondition",
     "LoadBalancer",
@@ -42,12 +54,14 @@ __all__ = [
     "Mutation",
     "ObjectRef",
     "Resolution",
+    "Retries",
     "Service",
     "ServicePort",
     "StringMatch",
     "Subset",
     "TokenBucket",
     "TrafficPolicy",
+    "VirtualService",
     "WeightedDestination",
     "Workload",
     "WorkloadPort",

@@ -11,6 +11,7 @@ from meltemi.model.destination import DestinationRule
 from meltemi.model.protocol import ApplicationProtocol
 from meltemi.model.route import MetaRouter
 from meltemi.model.service import Service, visible
+from meltemi.model.virtual_service import VirtualService
 from meltemi.model.workload import Workload
 
 
@@ -30,6 +31,7 @@ class Mesh:
     services: Mapping[str, Service] = field(default_factory=lambda: MappingProxyType({}))
     destination_rules: tuple[DestinationRule, ...] = ()
     meta_routers: tuple[MetaRouter, ...] = ()
+    virtual_services: tuple[VirtualService, ...] = ()
     application_protocols: tuple[ApplicationProtocol, ...] = ()
     workloads: tuple[Workload, ...] = ()
 

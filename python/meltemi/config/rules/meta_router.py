@@ -119,10 +119,11 @@ def _match(match: Place) -> Iterator[Finding]:
             yield condition.error("one-of", f"{' and '.join(given)} exclude each other")
         regex = condition["regex"]
         if isinstance(regex.value, str):
-            yield from _regex(regex)
+            yield from regular_expression(regex)
 
 
-def _regex(regex: Place) -> Iterator[Finding]:
+def regular_expression(regex: Place) -> Iterator[Finding]:
+    """What is wrong with it, as the engine that will run it says."""
     if not regex.text:
         yield regex.error("bad-regex", "the regular expression is empty", "{} means present")
         return
