@@ -100,13 +100,15 @@ def test_the_client_decides_what_it_gets(folder: Path) -> None:
     def filters(client: str) -> set[str]:
         shown = dump(folder, "hello-0.shop", "--client", client)
         return {
-            listener["filterChains"][0]["filters"][0]["name"].rpartition(".")[2]
+            chain["filters"][0]["name"].rpartition(".")[2]
             for listener in shown["listeners"].values()
+            for chain in listener.get("filterChains", [{"filters": [{"name": "by-name"}]}])
         }
 
     assert filters("sidecar") == {"meta_protocol_proxy"}
     assert filters("envoy") == {"thrift_proxy"}
-    assert filters("grpc") == filters("kitex") == set()
+    assert filters("grpc") == filters("sdk") == {"by-name"}
+    assert filters("kitex") == set()
 
 
 def test_addresses_are_those_of_the_last_run(folder: Path) -> None:
@@ -159,3 +161,10 @@ def test_wrong_usage_is_exit_2(folder: Path) -> None:
     assert meltemi("--config", str(folder)).returncode == 2
     wrong = ("--config", str(folder), "--node", "client-0.shop", "--client", "nginx")
     assert meltemi(*wrong).returncode == 2
+
+
+def test_the_table_shows_listeners_that_are_asked_for_by_name(folder: Path) -> None:
+    done = meltemi("--config", str(folder), "--node", "client-0.shop", "--client", "grpc")
+    assert done.returncode == 0, done.stderr
+    host = "hello.shop.svc.cluster.local"
+    assert f"by name, routes outbound|9090||{host}" in done.stdout

@@ -19,6 +19,7 @@ from meltemi.model import (
     ServicePort,
     StringMatch,
     Subset,
+    VirtualService,
     WeightedDestination,
     Workload,
     WorkloadPort,
@@ -93,7 +94,7 @@ def router(*routes: MetaRoute, **changes: Any) -> MetaRouter:
     return dataclasses.replace(MetaRouter(NAMESPACE, "rule", HOST, routes), **changes)
 
 
-def mesh(*parts: Service | DestinationRule | MetaRouter | Workload) -> Mesh:
+def mesh(*parts: Service | DestinationRule | MetaRouter | VirtualService | Workload) -> Mesh:
     """The workloads and `parts`; the service and the rule where `parts` has none."""
 
     def of(kind: type[Any]) -> tuple[Any, ...]:
@@ -104,6 +105,7 @@ def mesh(*parts: Service | DestinationRule | MetaRouter | Workload) -> Mesh:
         services={service.hostname: service for service in services},
         destination_rules=of(DestinationRule),
         meta_routers=of(MetaRouter),
+        virtual_services=of(VirtualService),
         workloads=of(Workload) or (*SERVERS, CLIENT),
     )
 

@@ -67,15 +67,17 @@ def _what(section: str, resource: dict[str, Any]) -> str:
     """What is worth knowing of a resource at a glance; `-o json` has all of it."""
     match section:
         case "listeners":
+            if "apiListener" in resource:
+                manager = resource["apiListener"]["apiListener"]
+                return f"by name, routes {manager['rds']['routeConfigName']}"
             name = str(resource["filterChains"][0]["filters"][0]["name"])
-            ours = resource.get("metadata", {}).get("filterMetadata", {}).get("meltemi", {})
-            left_out = "".join(f", leaves out {reason}" for reason in ours.get("left_out", ()))
-            return f"{resource['trafficDirection'].lower()} {name.rpartition('.')[2]}{left_out}"
+            direction = resource["trafficDirection"].lower()
+            return f"{direction} {name.rpartition('.')[2]}{_left_out(resource)}"
         case "routes":
             routes = resource["virtualHosts"][0]["routes"]
-            return ", ".join(route.get("name", "-") for route in routes[:5]) + (
-                f" and {len(routes) - 5} more" if len(routes) > 5 else ""
-            )
+            more = f" and {len(routes) - 5} more" if len(routes) > 5 else ""
+            names = ", ".join(route.get("name", "-") for route in routes[:5])
+            return f"{names}{more}{_left_out(resource)}"
         case "clusters":
             return f"{resource.get('type', 'STATIC')} {resource.get('lbPolicy', 'ROUND_ROBIN')}"
         case _:
@@ -85,6 +87,11 @@ def _what(section: str, resource: dict[str, Any]) -> str:
                 for each in locality["lbEndpoints"]
             ]
             return ", ".join(addresses[:5]) or "none"
+
+
+def _left_out(resource: dict[str, Any]) -> str:
+    ours = resource.get("metadata", {}).get("filterMetadata", {}).get("meltemi", {})
+    return "".join(f", leaves out {reason}" for reason in ours.get("left_out", ()))
 
 
 def _address(address: dict[str, Any]) -> str:

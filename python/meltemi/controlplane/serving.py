@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 from meltemi.model import Mesh
 from meltemi.translate import Resources, Translator
-from meltemi.xds.resource import Client, Node, Resource
+from meltemi.xds.resource import Node, Resource
 
 MAX_NODES = 8192  # remembered between two meshes: more than the streams that are served at once
 NOTHING: Mapping[str, Resource] = {}
@@ -18,7 +18,7 @@ class MeshSource:
     def __init__(self) -> None:
         self.mesh = Mesh()
         self._translator = Translator()
-        self._nodes: dict[tuple[str, Client, str], Resources] = {}
+        self._nodes: dict[tuple[Hashable, ...], Resources] = {}
         self._asked: tuple[Node | None, Resources] = None, {}
         """The last answer: a stream asks for one type after the other."""
 
@@ -37,7 +37,7 @@ class MeshSource:
 
     def all(self, node: Node) -> Resources:
         """By type URL; the same object until the next mesh."""
-        key = (node.id, node.client, node.namespace)
+        key = (node.id, node.client, node.namespace, node.labels)
         found = self._nodes.get(key)
         if found is None:
             if len(self._nodes) >= MAX_NODES:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from meltemi.model import DestinationRule, Mesh, MetaRouter
+from meltemi.model import DestinationRule, Mesh, MetaRouter, VirtualService
 from meltemi.model.edited import edited
+
+_Rule = DestinationRule | MetaRouter | VirtualService
 
 
 def affected(before: Mesh, after: Mesh) -> frozenset[str] | None:
@@ -20,20 +22,34 @@ def affected(before: Mesh, after: Mesh) -> frozenset[str] | None:
         former = before.services
         hosts.update(name for name, now in after.services.items() if former.get(name) is not now)
     hosts.update(_others(before.destination_rules, after.destination_rules))
+    hosts.update(_leading_to(hosts, after.virtual_services))
+    hosts.update(_others(before.virtual_services, after.virtual_services))
     if any(host.startswith("*") for host in hosts):
         return None
     hosts.update(_others(before.meta_routers, after.meta_routers))
     return frozenset(hosts)
 
 
-def _others(
-    before: Sequence[DestinationRule | MetaRouter], after: Sequence[DestinationRule | MetaRouter]
-) -> Iterator[str]:
+def _others(before: Sequence[_Rule], after: Sequence[_Rule]) -> Iterator[str]:
     """Hosts of the rules that only one of the two has."""
     left, right = edited(before, after)
     former = {id(rule): rule for rule in before[left]}
     for rule in after[right]:
         if former.pop(id(rule), None) is None:
-            yield rule.host
+            yield from _hosts(rule)
     for rule in former.values():
-        yield rule.host
+        yield from _hosts(rule)
+
+
+def _hosts(rule: _Rule) -> tuple[str, ...]:
+    return rule.hosts if isinstance(rule, VirtualService) else (rule.host,)
+
+
+def _leading_to(hosts: set[str], rules: Sequence[VirtualService]) -> set[str]:
+    """Hosts of rules with a destination among `hosts`: its service says which port is meant."""
+    return {
+        host
+        for rule in rules
+        if hosts and any(to.destination.host in hosts for r in rule.routes for to in r.destinations)
+        for host in rule.hosts
+    }

@@ -106,7 +106,7 @@ def _reach(
         if endpoint.address.startswith(endpoints.UNIX):
             if dialect.is_engine:
                 return None, f"{endpoint.address} is a Unix socket, which is not there yet"
-        elif dialect in (Dialect.ENGINE, Dialect.GRPC):
+        elif dialect.is_engine or dialect is Dialect.GRPC:
             return None, f"{endpoint.address} is a name, and resolution DNS is not there yet"
         else:
             return service.resolution, ""

@@ -14,18 +14,28 @@ class Dialect(enum.Enum):
     """Ours: MetaProtocol filters, refusals with a reason, options of its own."""
     ENVOY = enum.auto()
     """Stock Envoy: no MetaProtocol filter, but its own Thrift proxy."""
+    SDK = enum.auto()
+    """Ours without a sidecar: the engine's clusters, and listeners by name."""
     GRPC = enum.auto()
+    """gRPC's own client: what it lacks is left out, since it refuses what it does not know."""
     KITEX = enum.auto()
 
     @property
     def is_engine(self) -> bool:
-        return self is Dialect.ENGINE
+        return self in (Dialect.ENGINE, Dialect.SDK)
+
+    @property
+    def asks_by_name(self) -> bool:
+        """Whether its listeners are asked for by the names of services, and name http routes."""
+        return self in (Dialect.SDK, Dialect.GRPC)
 
     @classmethod
     def of(cls, client: Client) -> Dialect:
         match client:
-            case Client.SIDECAR | Client.SDK:
+            case Client.SIDECAR:
                 return cls.ENGINE
+            case Client.SDK:
+                return cls.SDK
             case Client.ENVOY:
                 return cls.ENVOY
             case Client.GRPC:

@@ -13,6 +13,7 @@ from meltemi.model import (
     Mesh,
     MetaRouter,
     Service,
+    VirtualService,
     Workload,
     port_protocol,
 )
@@ -21,6 +22,7 @@ from meltemi.model.protocol import TCP
 from meltemi.translate.limits import of_interface
 from meltemi.translate.listeners import InboundPort
 from meltemi.translate.rules import DestinationRules, MetaRouters
+from meltemi.translate.virtual_services import Caller, VirtualServices
 from meltemi.xds.resource import Node
 
 
@@ -41,7 +43,12 @@ class Served(NamedTuple):
     hostname: str
 
 
-_Owners = Mapping[str, Service] | tuple[DestinationRule, ...] | tuple[MetaRouter, ...]
+_Owners = (
+    Mapping[str, Service]
+    | tuple[DestinationRule, ...]
+    | tuple[MetaRouter, ...]
+    | tuple[VirtualService, ...]
+)
 
 
 class Index:
@@ -51,6 +58,7 @@ class Index:
     """In the order of (namespace, hostname)."""
     rules: DestinationRules
     routers: MetaRouters
+    virtual_services: VirtualServices
     _offers: dict[str, _Offer]
     _served: dict[tuple[str, int], Served]
     _sending: dict[tuple[str, int], list[Service]]
@@ -81,7 +89,16 @@ class Index:
             self.rules = before.rules
         else:
             self.rules = DestinationRules(mesh.destination_rules)
-        owners: list[_Owners] = [mesh.services, mesh.destination_rules, mesh.meta_routers]
+        if before is not None and before.mesh.virtual_services is mesh.virtual_services:
+            self.virtual_services = before.virtual_services
+        else:
+            self.virtual_services = VirtualServices(mesh.virtual_services)
+        owners: list[_Owners] = [
+            mesh.services,
+            mesh.destination_rules,
+            mesh.meta_routers,
+            mesh.virtual_services,
+        ]
         former: list[_Named] = before._named if before is not None else []
         self._named: list[_Named] = [
             _named(each, former[place] if former else None) for place, each in enumerate(owners)
@@ -89,7 +106,13 @@ class Index:
 
     def namespace(self, claimed: str) -> str:
         """The namespace, or "" for one that nothing in the mesh names: all those see the same."""
-        return claimed if any(claimed in named.namespaces for named in self._named) else ""
+        named = any(claimed in named.namespaces for named in self._named)
+        return claimed if named or claimed in self.virtual_services.source_namespaces else ""
+
+    def caller(self, node: Node) -> Caller:
+        """What rules tell of a node: by its workload's labels, else by those that it claims."""
+        place = self.place(node)
+        return self.virtual_services.caller(place.workload.labels if place else node.labels)
 
     def place(self, node: Node) -> Place | None:
         """The replica that a node's id names, None for a node that is no part of the mesh."""

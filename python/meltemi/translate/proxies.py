@@ -47,8 +47,8 @@ class Proxy:
 
     def listeners(self) -> Named:
         """By name. Clients that have no use for our listeners get none."""
-        if self._node.client in (Client.GRPC, Client.KITEX):
-            return {}
+        if self._node.client in (Client.GRPC, Client.SDK, Client.KITEX):
+            return self._shared.listeners
         return self._builder.memo.get(
             ("listeners", self._node.client, self._address),
             (self._shared.ports, self._instance, self._inbound),

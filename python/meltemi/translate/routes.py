@@ -20,7 +20,7 @@ VIRTUAL_HOST: Final = "dummy"
 def route_configuration(hostname: str, port: int, router: MetaRouter | None) -> Any:
     """Named `HOST_PORT`. A MetaRouter without routes routes like none."""
     if router is not None and router.routes:
-        routes = [_route(route, port) for route in router.routes]
+        routes = [meta_route(route, port) for route in router.routes]
     else:
         cluster = names.outbound(port, "", hostname)
         routes = [{"name": DEFAULT_ROUTE, "match": {"prefix": "/"}, "route": {"cluster": cluster}}]
@@ -36,7 +36,8 @@ def cluster_of(weighted: WeightedDestination, port: int) -> str:
     return names.outbound(destination.port or port, destination.subset, destination.host)
 
 
-def _route(route: MetaRoute, port: int) -> dict[str, Any]:
+def meta_route(route: MetaRoute, port: int) -> dict[str, Any]:
+    """One route of a MetaRouter, as its host's `port` has it."""
     match: dict[str, Any] = {"prefix": "/"}
     if route.match:
         match["headers"] = [matcher(name, condition) for name, condition in route.match]

@@ -20,6 +20,7 @@ from meltemi.translate.changes import affected
 from meltemi.translate.dialect import Dialect
 from meltemi.translate.index import Index
 from meltemi.translate.views import View, refreshed, view
+from meltemi.translate.virtual_services import NOBODY, Caller
 from meltemi.xds import messages
 from meltemi.xds.resource import Client, Node
 
@@ -29,6 +30,10 @@ Resources = Mapping[str, Named]
 
 KEPT_UNASKED: Final = 3
 """Meshes for which a view that nobody asks for is kept, to be made into the next one."""
+
+
+MOST_VIEWS: Final = 1024
+"""At once: nodes may claim labels as they like. The oldest is forgotten, and built again."""
 
 
 @dataclass(slots=True)
@@ -47,8 +52,8 @@ class Translator:
         self._builder = Builder()
         self._mesh = Mesh()
         self._index = Index(self._mesh)
-        self._views: dict[tuple[Dialect, str], _Known] = {}
-        self._nobodies: dict[tuple[Client, str], Resources] = {}
+        self._views: dict[tuple[Dialect, str, Caller], _Known] = {}
+        self._nobodies: dict[tuple[Client, str, Caller], Resources] = {}
         """Of all nodes of a kind and a namespace that have nothing of their own."""
         self._workload_builder = Builder(self._builder.built)
         self._workloads: Named = {}
@@ -63,16 +68,21 @@ class Translator:
         same for another node, is the same object."""
         if mesh is not self._mesh:
             self._enter(mesh)
+        dialect = Dialect.of(node.client)
         namespace = self._index.namespace(node.namespace)
+        caller = self._index.caller(node) if dialect.asks_by_name else NOBODY
         if proxies.is_nobody(self._index, node):
-            found = self._nobodies.get((node.client, namespace))
+            key = (node.client, namespace, caller)
+            found = self._nobodies.get(key)
             if found is None:
-                found = self._nobodies[node.client, namespace] = self._resources(node, namespace)
+                if len(self._nobodies) >= MOST_VIEWS:
+                    self._nobodies.clear()
+                found = self._nobodies[key] = self._resources(node, namespace, caller)
             return found
-        return self._resources(node, namespace)
+        return self._resources(node, namespace, caller)
 
-    def _resources(self, node: Node, namespace: str) -> Resources:
-        shared = self._view(Dialect.of(node.client), namespace)
+    def _resources(self, node: Node, namespace: str, caller: Caller) -> Resources:
+        shared = self._view(Dialect.of(node.client), namespace, caller)
         proxy = proxies.Proxy(self._builder, self._index, node, shared)
         return {
             messages.LISTENER: proxy.listeners(),
@@ -101,16 +111,20 @@ class Translator:
             self._workloads = self._workload_builder.merged("workloads", addresses)
         self._mesh = mesh
 
-    def _view(self, dialect: Dialect, namespace: str) -> View:
-        key = (dialect, namespace)
+    def _view(self, dialect: Dialect, namespace: str, caller: Caller) -> View:
+        key = (dialect, namespace, caller)
         known = self._views.get(key)
         if known is None:
-            made = view(self._builder, self._index, dialect, namespace)
+            made = view(self._builder, self._index, dialect, namespace, caller)
         elif known.unasked:
             hosts = known.affected
-            made = refreshed(self._builder, self._index, dialect, namespace, known.view, hosts)
+            made = refreshed(
+                self._builder, self._index, dialect, namespace, known.view, hosts, caller
+            )
         else:
             return known.view
+        while len(self._views) >= MOST_VIEWS:
+            del self._views[next(iter(self._views))]
         self._views[key] = _Known(made)
         return made
 

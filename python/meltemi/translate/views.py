@@ -9,11 +9,20 @@ from operator import attrgetter
 from typing import Any
 
 from meltemi.model import DestinationRule, MetaRouter, Service
-from meltemi.translate import clusters, endpoints, listeners, names, routes
+from meltemi.translate import (
+    api_listeners,
+    clusters,
+    endpoints,
+    http_routes,
+    listeners,
+    names,
+    routes,
+)
 from meltemi.translate.builder import Builder, Named
 from meltemi.translate.dialect import Dialect
 from meltemi.translate.index import Index
 from meltemi.translate.listeners import OutboundPort
+from meltemi.translate.virtual_services import NOBODY, Caller, HttpRules
 from meltemi.xds import messages
 from meltemi.xds.resource import Resource
 
@@ -25,6 +34,8 @@ class View:
     clusters: Named
     endpoints: Named
     routes: Named
+    listeners: Named
+    """Of clients that ask for them by name."""
     ports: tuple[tuple[OutboundPort, ...], ...]
     """One element a service, in the order of (namespace, hostname)."""
     services: dict[str, ServiceView]
@@ -38,13 +49,16 @@ class ServiceView:
     clusters: Named
     endpoints: Named
     routes: Named
+    listeners: Named
     ports: tuple[OutboundPort, ...]
 
 
-def view(builder: Builder, index: Index, dialect: Dialect, namespace: str) -> View:
+def view(
+    builder: Builder, index: Index, dialect: Dialect, namespace: str, caller: Caller = NOBODY
+) -> View:
     """As the namespace's callers see the mesh. Namespaces that see the same share one view."""
     services = {
-        service.hostname: _service(builder, index, dialect, service, namespace)
+        service.hostname: _service(builder, index, dialect, service, namespace, caller)
         for service in index.services
         if service.visible_from(namespace)
     }
@@ -60,6 +74,7 @@ def refreshed(
     namespace: str,
     before: View,
     affected: frozenset[str],
+    caller: Caller = NOBODY,
 ) -> View:
     """The same as `view`, from one of a mesh that differed for these hostnames only."""
     changed: list[tuple[str, ServiceView]] = []
@@ -68,9 +83,12 @@ def refreshed(
         former = before.services.get(hostname)
         seen = service is not None and service.visible_from(namespace)
         if seen != (former is not None):
-            return view(builder, index, dialect, namespace)  # others come before or behind it
+            return view(
+                builder, index, dialect, namespace, caller
+            )  # others come before or behind it
         if service is not None and former is not None:
-            now = _as_before(former, _service(builder, index, dialect, service, namespace))
+            made = _service(builder, index, dialect, service, namespace, caller)
+            now = _as_before(former, made)
             if now is not former:
                 changed.append((hostname, now))
     if not changed:
@@ -90,6 +108,7 @@ def _as_before(before: ServiceView, now: ServiceView) -> ServiceView:
         clusters=before.clusters if before.clusters == now.clusters else now.clusters,
         endpoints=before.endpoints if before.endpoints == now.endpoints else now.endpoints,
         routes=before.routes if before.routes == now.routes else now.routes,
+        listeners=before.listeners if before.listeners == now.listeners else now.listeners,
         ports=before.ports if before.ports == now.ports else now.ports,
     )
 
@@ -118,22 +137,32 @@ def _together(
         clusters=together("clusters", builder.merged),
         endpoints=together("endpoints", builder.merged),
         routes=together("routes", builder.merged),
+        listeners=together("listeners", builder.merged),
         ports=together("ports", builder.same),
         services=services,
     )
 
 
 def _service(
-    builder: Builder, index: Index, dialect: Dialect, service: Service, namespace: str
+    builder: Builder,
+    index: Index,
+    dialect: Dialect,
+    service: Service,
+    namespace: str,
+    caller: Caller,
 ) -> ServiceView:
     rule = index.rules.rule(service, namespace)
     router = index.routers.router(service.hostname, namespace)
     codecs = tuple(index.codecs.get(port.protocol, "") for port in service.ports)
     own = builder.scope((dialect, service.hostname))
+    near = dialect.asks_by_name and namespace == service.namespace
+    http = None
+    if dialect.asks_by_name:
+        http = index.virtual_services.rules(service, namespace, caller, index.mesh.services)
     return own.memo.get(
         "service",
-        (service, rule, router, codecs),
-        lambda: _build(own, dialect, service, rule, router, codecs),
+        (service, rule, router, codecs, http, near),
+        lambda: _build(own, dialect, service, rule, router, codecs, http, near=near),
     )
 
 
@@ -144,6 +173,9 @@ def _build(
     rule: DestinationRule | None,
     router: MetaRouter | None,
     codecs: tuple[str, ...],
+    http: HttpRules | None,
+    *,
+    near: bool,
 ) -> ServiceView:
     made_clusters, made_endpoints = {}, {}
     for upstream, members in clusters.upstreams(service, rule, dialect):
@@ -165,7 +197,14 @@ def _build(
     return ServiceView(
         clusters=builder.same(("clusters of", key), made_clusters),
         endpoints=builder.same(("endpoints of", key), made_endpoints),
-        routes=builder.same(("routes of", key), _routes(builder, service, router, codecs)),
+        routes=builder.same(
+            ("routes of", key),
+            _routes(builder, service, router, codecs)
+            | _http_routes(builder, dialect, service, router, codecs, http),
+        ),
+        listeners=builder.same(
+            ("listeners of", key), _listeners(builder, dialect, service, near=near)
+        ),
         ports=listeners.outbound_ports(
             service,
             codecs,
@@ -189,5 +228,46 @@ def _routes(
                 functools.partial(
                     routes.route_configuration, service.hostname, port.number, router
                 ),
+            )
+    return made
+
+
+def _http_routes(
+    builder: Builder,
+    dialect: Dialect,
+    service: Service,
+    router: MetaRouter | None,
+    codecs: tuple[str, ...],
+    http: HttpRules | None,
+) -> dict[str, Resource]:
+    """Of the listeners that are asked for by name."""
+    if not dialect.asks_by_name:
+        return {}
+    return {
+        port.name: builder.resource(
+            messages.ROUTE,
+            port.name,
+            port,
+            functools.partial(http_routes.route_configuration, port, dialect),
+            of=dialect,
+        )
+        for port in http_routes.ports(service.ports, codecs, service.hostname, http, router)
+    }
+
+
+def _listeners(
+    builder: Builder, dialect: Dialect, service: Service, *, near: bool
+) -> dict[str, Resource]:
+    """Each port under each name of the service: what is in them, its routes, never changes."""
+    made = {}
+    for port in service.ports if dialect.asks_by_name else ():
+        manager = api_listeners.connection_manager(service.hostname, port.number)
+        for host in api_listeners.hosts(service, near=near):
+            name = f"{host}:{port.number}"
+            made[name] = builder.resource(
+                messages.LISTENER,
+                name,
+                (),
+                functools.partial(api_listeners.listener, name, manager),
             )
     return made

@@ -49,6 +49,14 @@ class Node:
     pod: str = field(default="", compare=False)
     namespace: str = field(default="", compare=False)
 
+    @property
+    def labels(self) -> tuple[tuple[str, str], ...]:
+        """What its metadata says of the workload (Istio's `LABELS`), sorted."""
+        labels = self.metadata.get("LABELS")
+        if not isinstance(labels, Mapping):
+            return ()
+        return tuple(sorted((str(k), v) for k, v in labels.items() if isinstance(v, str)))
+
     @classmethod
     def parse(cls, message: Any) -> Node:
         """From `envoy.config.core.v3.Node`. An id of another form gives a node without place."""
