@@ -94,7 +94,15 @@ def test_kinds_that_do_nothing_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["MetaRouter", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Workload"]
+    "kind",
+    [
+        "MetaRouter",
+        "VirtualService",
+        "DestinationRule",
+        "ServiceEntry",
+        "WorkloadEntry",
+        "Workload",
+    ],
 )
 def test_fields_that_do_nothing_are_named(kind: str) -> None:
     text = section("docs/configuration.md", "Not there yet")
