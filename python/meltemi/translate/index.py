@@ -180,7 +180,7 @@ def _named(owners: _Owners, before: _Named | None) -> _Named:
     return _Named(owners, frozenset(found))
 
 
-def _seen_by(owner: DestinationRule | MetaRouter) -> tuple[str, tuple[str, ...]]:
+def _seen_by(owner: DestinationRule | MetaRouter | VirtualService) -> tuple[str, tuple[str, ...]]:
     return owner.namespace, owner.export_to
 
 
