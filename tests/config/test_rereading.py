@@ -110,6 +110,31 @@ def test_after_any_edit_a_file_reads_as_if_it_were_new(seed: int) -> None:
         parts = edited(parts, rng)
 
 
+@pytest.mark.parametrize("seed", range(300))
+def test_a_separator_that_comes_goes_or_changes_is_seen(seed: int) -> None:
+    """What stands at the end of one piece and at the beginning of the next decides together."""
+    rng = random.Random(seed)
+    marks = ("---\n", "---", "\n", "--- # c\n", "---x\n", " ---\n", "#\n", "x: 1\n", "\r\n", "|\n")
+
+    def part() -> str:
+        return ENTRY.format(rng.randrange(3), 1) if rng.random() < 0.5 else rng.choice(marks)
+
+    reader, parts = FileReader(), [part() for _ in range(1 + rng.randrange(7))]
+    for _ in range(8):
+        source = Source("a.yaml", "".join(parts))
+        assert_same(reader.read(source), config.read(source))
+        place = rng.randrange(len(parts))
+        match rng.randrange(4):
+            case 0:
+                parts.insert(place, part())
+            case 1:
+                parts[place] = part()
+            case 2:
+                parts = parts[place:] + parts[:place]
+            case 3 if len(parts) > 1:
+                del parts[place]
+
+
 def test_only_the_document_that_was_edited_is_read_again() -> None:
     reader, parts = FileReader(), documents(16)
     before = reader.read(Source("a.yaml", "---\n".join(parts)))

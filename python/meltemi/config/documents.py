@@ -135,6 +135,13 @@ def pieces(text: str) -> list[str]:
     return found
 
 
+def is_cut(text: str, at: int) -> bool:
+    """Whether `pieces` cuts there, or the text begins or ends there."""
+    if at in (0, len(text)):
+        return True
+    return text[at - 1] == "\n" and _SEPARATOR.match(text, at) is not None
+
+
 def parse_piece(file: str, piece: str, line: int) -> list[Document] | None:
     """The documents of one of `pieces`, which begins on `line` (from 0) of the file.
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from meltemi.config.issues import Issue
 from meltemi.config.load import Loaded, Read, Source, combine, recombine
 from meltemi.config.rereading import FileReader
+from meltemi.model.edited import edited
 
 GONE_S = 0.3  # an editor that truncates or removes writes again within some 10 ms
 SHRUNK_S = 0.1  # a save in several writes: what is there so far may be valid by chance
@@ -88,8 +89,7 @@ class LastGood:
         if before is None:
             self._accept(file, after)
             return True
-        lost = {item.ref for item in before.objects} - {item.ref for item in after.objects}
-        if lost:
+        if _loses(before, after):
             patience_s = SHRUNK_S if after.objects else GONE_S
             self._waiting[file] = (now + patience_s, after)
             return False
@@ -101,3 +101,13 @@ class LastGood:
             self._accepted.pop(file, None)
         else:
             self._accepted[file] = now_there
+
+
+def _loses(before: Read, after: Read) -> bool:
+    """Whether an object of the file is not in it any more."""
+    left, right = edited(before.objects, after.objects)
+    lost = {item.ref for item in before.objects[left]}
+    lost.difference_update(item.ref for item in after.objects[right])
+    if lost:  # a file may hold two of a name
+        lost.difference_update(item.ref for item in after.objects)
+    return bool(lost)
