@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from conftest import Load, Said
+from meltemi.config import Source, combine, read, recombine
 
 ROUTER = """
     apiVersion: metaprotocol.aeraki.io/v1alpha1
@@ -93,3 +96,39 @@ def test_a_name_of_its_own_for_a_codec_is_known(load: Load, said: Said) -> None:
     for codec in ("thrift", "trpc"):
         named = protocol.replace("CODEC", codec)
         assert said_of(load, said, service=service, named=named) == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_files_combined_again_say_it_whatever_was_edited(seed: int) -> None:
+    rng = random.Random(seed)
+    ports = ("name: tcp-redis", "name: dubbo", "name: tcp-metaprotocol-own-x")
+    mutation = "        requestMutation: [{key: lane, value: blue}]\n"
+
+    def router(number: int) -> str:
+        text = ROUTER.replace("HOST", f"s{number}").replace("name: rule", f"name: r{number}")
+        text = text.replace("        responseMutation: [{key: lane, remove: true}]\n", "")
+        return text if rng.random() < 0.5 else text.replace(mutation, "")
+
+    def service(number: int) -> str:
+        text = SERVICE.replace("PORTS", f"{{{rng.choice(ports)}, port: 90}}")
+        return text.replace("name: hello", f"name: s{number}")
+
+    def protocol(_number: int) -> str:
+        codec = rng.choice(("thrift", "redis", "qza"))
+        return (
+            "apiVersion: metaprotocol.aeraki.io/v1alpha1\nkind: ApplicationProtocol\n"
+            f"metadata: {{name: own}}\nspec: {{protocol: own, codec: {codec}}}\n"
+        )
+
+    makers = [make for make in (router, service) for _ in range(3)] + [protocol]
+    texts = [make(place % 3) for place, make in enumerate(makers)]
+    parts = [read(Source(f"{place}.yaml", text)) for place, text in enumerate(texts)]
+    loaded = combine(parts)
+    for _ in range(40):
+        for _ in range(rng.choice((1, 1, 2))):
+            place = rng.randrange(len(makers))
+            parts[place] = read(Source(f"{place}.yaml", makers[place](place % 3)))
+        owners = {item.ref: item.file for item in loaded.objects}
+        loaded, anew = recombine(parts, loaded), combine(parts, owners)
+        assert loaded == anew
+        assert loaded.mutates or not anew.mutates

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import attrgetter
 from types import MappingProxyType
 
@@ -53,7 +54,8 @@ class Loaded:
     parts: tuple[Read, ...] = field(default=(), compare=False, repr=False)
     """What it was made of, so that `recombine` sees what changed."""
     mutates: bool = field(default=False, compare=False, repr=False)
-    """Whether a rule among its parts changes requests, which not every protocol has a place for."""
+    """Whether a rule among its parts may change requests, which not every protocol has a place
+    for."""
 
     @property
     def valid(self) -> bool:
@@ -128,8 +130,8 @@ def recombine(parts: Iterable[Read], before: Loaded) -> Loaded:
     Where objects were edited, and none came, went or is there twice, it is a walk over the parts
     that are others: with 10,000 objects 1 ms and not 20."""
     parts = tuple(parts)
-    edited = None if before.mutates else _edited(before, parts)
-    if edited is None or any(map(placeless.mutates, edited)):
+    edited = _edited(before, parts)
+    if edited is None or _may_misplace(before, edited):
         return combine(parts, {item.ref: item.file for item in before.objects})
     changed = list(before.objects)
     together = len(before.issues) > sum(len(part.issues) for part in before.parts)
@@ -141,7 +143,17 @@ def recombine(parts: Iterable[Read], before: Loaded) -> Loaded:
     issues = [issue for part in parts for issue in part.issues]
     if together:
         issues.extend(_rules_of_one_host(objects))
-    return Loaded(objects, tuple(issues), parts)
+    mutates = before.mutates or any(map(placeless.mutates, edited))
+    return Loaded(objects, tuple(issues), parts, mutates)
+
+
+def _may_misplace(before: Loaded, edited: Sequence[Object]) -> bool:
+    """Whether a rule may have no place now for what it changes; before, each had one."""
+    mutating = [item for item in edited if placeless.mutates(item)]
+    if any(map(placeless.decides, edited)):
+        return before.mutates or bool(mutating)
+    deciding = (of_kind(before.objects, kind) for kind in placeless.DECIDING)
+    return bool(mutating and placeless.check((*mutating, *chain.from_iterable(deciding))))
 
 
 def _edited(before: Loaded, parts: Sequence[Read]) -> list[Object] | None:

@@ -22,6 +22,10 @@ _SERVICES = (ServiceSpec, ServiceEntrySpec)
 _HINT = "Dubbo has (attachments), and Thrift (THeader, TTHeader): say so in the name of the port"
 
 
+DECIDING = ("ApplicationProtocol", "Service", "ServiceEntry")
+"""Kinds that say whether there is a place."""
+
+
 def check(objects: Iterable[Object]) -> dict[ObjectRef, Issue]:
     """The error of each MetaRouter that mutates where nothing can be mutated."""
     objects = tuple(objects)
@@ -54,6 +58,11 @@ def check(objects: Iterable[Object]) -> dict[ObjectRef, Issue]:
 def mutates(item: Object) -> bool:
     """Whether it is a MetaRouter that changes requests or replies."""
     return any(True for _ in _mutations(item))
+
+
+def decides(item: Object) -> bool:
+    """Whether the place for what rules change may depend on it."""
+    return item.ref.kind in DECIDING
 
 
 def _mutations(item: Object) -> Iterator[tuple[int, str]]:
