@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Crate -> every dependency that it may have in the product; tests may use more.
 ALLOWED = {
     "meltemi-codec": set(),
-    "meltemi-routing": {"regex"},
-    "meltemi-balancer": set(),
+    "meltemi-routing": {"regex", "xxhash-rust"},
+    "meltemi-balancer": {"xxhash-rust"},
     "meltemi-limiter": set(),
     "meltemi-resources": {
         "meltemi-balancer",

@@ -33,7 +33,7 @@ const ROOTS: &[&str] = &[
 /// The fields that are kept of a large message; a message that is not here keeps all of its fields.
 /// `?` behind a field: only whether it is there is read, so its message becomes an empty one.
 /// `*` behind a field: its messages stay bytes, and are decoded one by one where they are new.
-const FIELDS: [(&str, &str); 36] = [
+const FIELDS: [(&str, &str); 38] = [
     (
         ".envoy.config.listener.v3.Listener",
         "name address additional_addresses? filter_chains filter_chain_matcher? use_original_dst \
@@ -92,7 +92,15 @@ const FIELDS: [(&str, &str); 36] = [
     (
         ".envoy.config.route.v3.RouteAction",
         "cluster cluster_header weighted_clusters cluster_specifier_plugin \
-         inline_cluster_specifier_plugin?",
+         inline_cluster_specifier_plugin? hash_policy",
+    ),
+    (
+        ".envoy.config.route.v3.RouteAction.HashPolicy",
+        "header cookie? connection_properties query_parameter? filter_state? terminal",
+    ),
+    (
+        ".envoy.config.route.v3.RouteAction.HashPolicy.Header",
+        "header_name regex_rewrite?",
     ),
     (".envoy.config.route.v3.WeightedCluster", "clusters"),
     (
@@ -107,7 +115,7 @@ const FIELDS: [(&str, &str); 36] = [
     (
         ".envoy.config.cluster.v3.Cluster",
         "name transport_socket_matches type cluster_type eds_cluster_config connect_timeout \
-         lb_policy load_assignment circuit_breakers typed_extension_protocol_options \
+         lb_policy ring_hash_lb_config maglev_lb_config load_assignment circuit_breakers typed_extension_protocol_options \
          transport_socket metadata",
     ),
     (".envoy.config.cluster.v3.Cluster.CustomClusterType", "name"),
@@ -152,7 +160,7 @@ const FIELDS: [(&str, &str); 36] = [
     ),
     (
         ".aeraki.meta_protocol_proxy.config.route.v1alpha.RouteAction",
-        "cluster weighted_clusters",
+        "cluster weighted_clusters hash_policy",
     ),
     (
         ".istio.workload.Workload",

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use divan::{Bencher, black_box};
-use meltemi_balancer::{Balancer, Endpoint, Policy, Rng};
+use meltemi_balancer::{Balancer, Endpoint, HashTable, Policy, Rng};
 
 fn main() {
     divan::main();
@@ -26,7 +26,7 @@ fn balancer(policy: Policy, count: u32, heavy: bool) -> Balancer {
 fn request(bencher: Bencher<'_, '_>, mut balancer: Balancer) {
     let mut rng = Rng::new(1);
     bencher.bench_local(|| {
-        let picked = balancer.pick(&mut rng, black_box(&[]));
+        let picked = balancer.pick(&mut rng, black_box(&[]), None);
         if let Some(index) = picked {
             balancer.started(index);
             balancer.finished(index);
@@ -55,4 +55,48 @@ fn round_robin(bencher: Bencher<'_, '_>, count: u32) {
 #[divan::bench(args = COUNTS)]
 fn random(bencher: Bencher<'_, '_>, count: u32) {
     request(bencher, balancer(Policy::Random, count, false));
+}
+
+const RING: Policy = Policy::RingHash {
+    min: 1024,
+    max: 8 << 20,
+};
+const MAGLEV: Policy = Policy::Maglev { table_size: 65537 };
+
+/// As `request`, with a table and another hash each time.
+fn hashed(bencher: Bencher<'_, '_>, policy: Policy, count: u32) {
+    let mut balancer = balancer(policy, count, false);
+    let table = HashTable::new(policy, balancer.endpoints()).map(Arc::new);
+    balancer.set_table(table.as_ref());
+    let (mut rng, mut hash) = (Rng::new(1), 0_u64);
+    bencher.bench_local(|| {
+        hash = hash.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        balancer.pick(&mut rng, black_box(&[]), black_box(Some(hash)))
+    });
+}
+
+#[divan::bench(args = COUNTS)]
+fn ring_hash(bencher: Bencher<'_, '_>, count: u32) {
+    hashed(bencher, RING, count);
+}
+
+#[divan::bench(args = COUNTS)]
+fn maglev(bencher: Bencher<'_, '_>, count: u32) {
+    hashed(bencher, MAGLEV, count);
+}
+
+/// What a change of the endpoints costs, off the workers.
+#[divan::bench(args = [2, 100])]
+fn ring_is_made(bencher: Bencher<'_, '_>, count: u32) {
+    made(bencher, RING, count);
+}
+
+#[divan::bench(args = [2, 100])]
+fn maglev_is_made(bencher: Bencher<'_, '_>, count: u32) {
+    made(bencher, MAGLEV, count);
+}
+
+fn made(bencher: Bencher<'_, '_>, policy: Policy, count: u32) {
+    let balancer = balancer(policy, count, false);
+    bencher.bench_local(|| HashTable::new(policy, black_box(balancer.endpoints())));
 }

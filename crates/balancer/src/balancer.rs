@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::turn::Turn;
-use crate::{Endpoint, Policy, Rng};
+use crate::{Endpoint, HashTable, Policy, Rng};
 
 /// Up to here, all endpoints are looked at; above, two that chance chooses. Looking at 8 counters that
 /// lie side by side costs less than drawing two numbers, and never leaves an idle endpoint out.
@@ -22,6 +22,8 @@ pub struct Balancer {
     /// Whether the turn has its starting place: workers that all started with the first endpoint
     /// would send it their first requests together.
     started: bool,
+    /// Of these endpoints; only for policies that ask for a hash.
+    table: Option<Arc<HashTable>>,
 }
 
 impl Balancer {
@@ -34,11 +36,21 @@ impl Balancer {
             turn: Turn::new(endpoints),
             endpoints: Arc::clone(endpoints),
             started: false,
+            table: None,
         }
     }
 
+    /// Gives it the table of its endpoints, for a policy that asks for a hash. Without one, such a policy
+    /// picks by chance.
+    pub fn set_table(&mut self, table: Option<&Arc<HashTable>>) {
+        self.table = table
+            .filter(|table| table.is_of(self.policy, &self.endpoints))
+            .cloned();
+    }
+
     /// Takes over a new version of the endpoints. What is known of an address (requests in flight, its
-    /// place in the turn) stays; indices may move: see [`Balancer::index_of`].
+    /// place in the turn) stays; indices may move: see [`Balancer::index_of`]. The table was that of the
+    /// old ones: [`Balancer::set_table`] comes next.
     pub fn update(&mut self, endpoints: &Arc<[Endpoint]>) {
         if Arc::ptr_eq(&self.endpoints, endpoints) {
             return;
@@ -54,6 +66,7 @@ impl Balancer {
             .map(|endpoint| was(endpoint).map_or(0, |index| self.active[index]))
             .collect();
         self.endpoints = Arc::clone(endpoints);
+        self.table = None;
     }
 
     /// How an endpoint is chosen.
@@ -78,13 +91,21 @@ impl Balancer {
     }
 
     /// The endpoint for the next request: healthy, with a weight above 0, and none of `tried`. None
-    /// when there is no such endpoint. Does not count it: call [`Balancer::started`].
+    /// when there is no such endpoint. Does not count it: call [`Balancer::started`]. `hash` is the
+    /// request's, for a policy that asks for it; without one, such a policy picks by chance, as Envoy's.
     ///
     /// Allocates nothing. Looks at no more than 8 endpoints, except after a failed attempt (`tried`),
-    /// where it may look at all; with different weights it sorts one endpoint into a heap of all.
-    pub fn pick(&mut self, rng: &mut Rng, tried: &[usize]) -> Option<usize> {
+    /// where it may look at all (of a table: at all its places, when all its endpoints were tried); with
+    /// different weights it sorts one endpoint into a heap of all.
+    pub fn pick(&mut self, rng: &mut Rng, tried: &[usize], hash: Option<u64>) -> Option<usize> {
         if self.turn.is_empty() {
             return None;
+        }
+        if let Some(table) = &self.table {
+            let hash = hash.unwrap_or_else(|| rng.next_u64());
+            // An endpoint with little weight may have no place in the table: it is asked last.
+            let picked = table.endpoint(hash, tried);
+            return picked.or_else(|| self.turn.next_but(tried));
         }
         if !self.started {
             self.started = true;
@@ -97,7 +118,7 @@ impl Balancer {
                 return self.turn.next_of_least(&self.active, tried);
             }
             Policy::LeastRequest => self.less_of_two(rng),
-            Policy::Random => self.turn.draw(rng),
+            Policy::Random | Policy::RingHash { .. } | Policy::Maglev { .. } => self.turn.draw(rng),
         };
         if tried.contains(&picked) {
             self.turn.next_but(tried)

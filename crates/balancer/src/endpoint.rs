@@ -41,4 +41,17 @@ pub enum Policy {
     LeastRequest,
     /// By chance, by weight.
     Random,
+    /// The one that follows the request's hash on a ring, as in Envoy: each endpoint is on it many
+    /// times, by its weight.
+    RingHash {
+        /// Places that the ring has at least.
+        min: u64,
+        /// And at most.
+        max: u64,
+    },
+    /// The one at the request's hash in a table of this size, a prime, as in Envoy.
+    Maglev {
+        /// Places of the table.
+        table_size: u64,
+    },
 }

@@ -6,9 +6,13 @@
 
 mod balancer;
 mod endpoint;
+mod hashed;
+mod maglev;
+mod ring;
 mod rng;
 mod turn;
 
 pub use balancer::Balancer;
 pub use endpoint::{Endpoint, Peer, Policy};
+pub use hashed::HashTable;
 pub use rng::Rng;

@@ -30,7 +30,7 @@ fn cluster(weights: &[u32]) -> Arc<[Endpoint]> {
 fn picks(balancer: &mut Balancer, rng: &mut Rng, count: usize) -> Vec<u16> {
     (0..count)
         .map(|_| {
-            let index = balancer.pick(rng, &[]).expect("an endpoint");
+            let index = balancer.pick(rng, &[], None).expect("an endpoint");
             balancer.endpoints()[index].address.port()
         })
         .collect()
@@ -128,10 +128,10 @@ fn least_request_goes_to_the_idle_one() {
     (0..8)
         .filter(|index| *index != 5)
         .for_each(|index| balancer.started(index));
-    assert_eq!(balancer.pick(&mut rng, &[]), Some(5));
+    assert_eq!(balancer.pick(&mut rng, &[], None), Some(5));
     balancer.started(5);
     balancer.finished(2);
-    assert_eq!(balancer.pick(&mut rng, &[]), Some(2));
+    assert_eq!(balancer.pick(&mut rng, &[], None), Some(2));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn least_request_fills_endpoints_by_their_weights() {
     let mut balancer = Balancer::new(Policy::LeastRequest, &cluster(&[1, 3]));
     let mut rng = Rng::new(1);
     for _ in 0..40 {
-        let index = balancer.pick(&mut rng, &[]).expect("an endpoint");
+        let index = balancer.pick(&mut rng, &[], None).expect("an endpoint");
         balancer.started(index);
     }
     assert_eq!([balancer.active(0), balancer.active(1)], [10, 30]);
@@ -150,7 +150,7 @@ fn two_choices_keep_many_endpoints_about_evenly_loaded() {
     let mut balancer = Balancer::new(Policy::LeastRequest, &cluster(&[1; 50]));
     let mut rng = Rng::new(3);
     for _ in 0..5_000 {
-        let index = balancer.pick(&mut rng, &[]).expect("an endpoint");
+        let index = balancer.pick(&mut rng, &[], None).expect("an endpoint");
         balancer.started(index);
     }
     let most = (0..50).map(|index| balancer.active(index)).max();
@@ -165,17 +165,17 @@ fn none_is_picked_where_none_can_be() {
     for policy in POLICIES {
         let mut rng = Rng::new(1);
         assert_eq!(
-            Balancer::new(policy, &cluster(&[])).pick(&mut rng, &[]),
+            Balancer::new(policy, &cluster(&[])).pick(&mut rng, &[], None),
             None
         );
         assert_eq!(
-            Balancer::new(policy, &cluster(&[0, 0])).pick(&mut rng, &[]),
+            Balancer::new(policy, &cluster(&[0, 0])).pick(&mut rng, &[], None),
             None
         );
         let sick: Arc<[Endpoint]> = Arc::new([endpoint(1, 1, false), endpoint(2, 1, false)]);
-        assert_eq!(Balancer::new(policy, &sick).pick(&mut rng, &[]), None);
+        assert_eq!(Balancer::new(policy, &sick).pick(&mut rng, &[], None), None);
         assert_eq!(
-            Balancer::new(policy, &cluster(&[1, 1])).pick(&mut rng, &[0, 1]),
+            Balancer::new(policy, &cluster(&[1, 1])).pick(&mut rng, &[0, 1], None),
             None
         );
     }
@@ -268,7 +268,7 @@ proptest! {
                 let usable = |index: usize| {
                     endpoints[index].healthy && endpoints[index].weight > 0 && !tried.contains(&index)
                 };
-                let picked = balancer.pick(&mut rng, &tried);
+                let picked = balancer.pick(&mut rng, &tried, None);
                 prop_assert_eq!(picked.is_some(), (0..endpoints.len()).any(usable));
                 if let Some(picked) = picked {
                     prop_assert!(usable(picked));

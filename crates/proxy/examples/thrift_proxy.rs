@@ -87,6 +87,7 @@ fn snapshot(
             max_connections: None,
             idle_timeout: None,
             refuse: None,
+            table: None,
         };
         clusters.insert(Arc::clone(&name), Arc::new(cluster));
         names.push((name, *weight));
@@ -102,6 +103,7 @@ fn snapshot(
         clusters: WeightedClusters::new(names.iter().cloned())?,
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        hash_policy: Vec::new(),
     };
     let rest = Route {
         name: "rest".into(),
@@ -109,6 +111,7 @@ fn snapshot(
         clusters: WeightedClusters::new(names)?,
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        hash_policy: Vec::new(),
     };
     let table =
         RouteTable::new("bench", vec![split, rest]).map_err(|errors| format!("{errors:?}"))?;

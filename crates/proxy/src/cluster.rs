@@ -73,6 +73,8 @@ impl ClusterEntry {
         } else {
             self.balancer = Balancer::new(policy, &endpoints);
         }
+        let table = cluster.and_then(|cluster| cluster.table.as_ref());
+        self.balancer.set_table(table);
         self.cluster = cluster.cloned();
         let before = std::mem::take(&mut self.endpoints);
         let known: std::collections::HashMap<SocketAddr, Id> = before
@@ -106,10 +108,22 @@ impl ClusterEntry {
         before.into_iter().filter(gone).collect()
     }
 
-    /// An endpoint for the next request, none of `tried`.
+    /// Whether its policy asks for the hash of a request.
+    pub(crate) fn goes_by_hash(&self) -> bool {
+        self.cluster
+            .as_ref()
+            .is_some_and(|cluster| cluster.table.is_some())
+    }
+
+    /// An endpoint for the next request, none of `tried`; `hash` is the request's.
     #[inline]
-    pub(crate) fn pick(&mut self, rng: &mut Rng, tried: &[usize]) -> Option<(usize, Id)> {
-        let index = self.balancer.pick(rng, tried)?;
+    pub(crate) fn pick(
+        &mut self,
+        rng: &mut Rng,
+        tried: &[usize],
+        hash: Option<u64>,
+    ) -> Option<(usize, Id)> {
+        let index = self.balancer.pick(rng, tried, hash)?;
         Some((index, self.endpoints[index]))
     }
 }

@@ -125,6 +125,8 @@ pub(crate) struct Request {
     pub(crate) deadline: Moment,
     pub(crate) route: u32,
     pub(crate) cluster: u32,
+    /// What an endpoint is chosen by, where its route says so.
+    pub(crate) hash: Option<u64>,
     pub(crate) endpoint: Id,
     pub(crate) tried: Tried,
     pub(crate) attempts: u32,
@@ -174,6 +176,7 @@ impl Request {
             deadline: Moment::NEVER,
             route: NONE,
             cluster: NONE,
+            hash: None,
             endpoint: Id::NONE,
             tried: Tried::default(),
             attempts: 0,
@@ -208,6 +211,7 @@ impl Request {
         self.deadline = Moment::NEVER;
         self.route = NONE;
         self.cluster = NONE;
+        self.hash = None;
         self.endpoint = Id::NONE;
         self.tried = Tried::default();
         self.attempts = 0;

@@ -135,6 +135,7 @@ fn start(server: SocketAddr, max_in_flight: u32) -> (Engine, SocketAddr) {
         max_connections: None,
         idle_timeout: None,
         refuse: None,
+        table: None,
     };
     let route = Route {
         name: "hello".into(),
@@ -146,6 +147,7 @@ fn start(server: SocketAddr, max_in_flight: u32) -> (Engine, SocketAddr) {
         clusters: WeightedClusters::single("one"),
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        hash_policy: Vec::new(),
     };
     let listener = Listener {
         name: "thrift".into(),

@@ -12,7 +12,8 @@ use crate::field::{decode, duration, is_secured, type_name, unpack};
 use crate::invalid::{Invalid, Within};
 use crate::messages::envoy::config::cluster::v3 as envoy;
 use crate::messages::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, LbPolicy,
+    ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy, RingHashLbConfig,
+    ring_hash_lb_config::HashFunction,
 };
 use crate::messages::meltemi::v1alpha1::UpstreamOptions;
 
@@ -51,10 +52,11 @@ pub(crate) fn definition(name: &str, bytes: &[u8]) -> Result<Definition, Invalid
     let options = options(&message)?;
     let cluster = Cluster {
         name: name.into(),
-        policy: policy(message.lb_policy)?,
+        policy: policy(&message)?,
         connect_timeout: duration("connect_timeout", message.connect_timeout.as_ref())?
             .unwrap_or(CONNECT_TIMEOUT),
         endpoints,
+        table: None,
         max_in_flight: Some(options.max_in_flight_per_connection).filter(|count| *count > 0),
         max_connections: max_connections(&message),
         idle_timeout: duration("idle_timeout", options.idle_timeout.as_ref()).within(
@@ -102,27 +104,73 @@ fn source(message: &envoy::Cluster) -> Result<(Source, Arc<[Endpoint]>), Invalid
     }
 }
 
-/// Policies that need a hash of the request fall back to the default: requests are served, without
-/// affinity, which the check of the rule that asked for it has said.
-fn policy(number: i32) -> Result<Policy, Invalid> {
-    match LbPolicy::try_from(number) {
+/// Envoy's own limits, and what it does where nothing is said.
+const MAX_RING_SIZE: u64 = 8 * 1024 * 1024;
+const MIN_RING_SIZE: u64 = 1024;
+const MAX_TABLE_SIZE: u64 = 5_000_011;
+const TABLE_SIZE: u64 = 65537;
+
+fn policy(message: &envoy::Cluster) -> Result<Policy, Invalid> {
+    match LbPolicy::try_from(message.lb_policy) {
         Ok(LbPolicy::RoundRobin) => Ok(Policy::RoundRobin),
         Ok(LbPolicy::Random) => Ok(Policy::Random),
-        Ok(
-            LbPolicy::LeastRequest
-            | LbPolicy::RingHash
-            | LbPolicy::Maglev
-            | LbPolicy::LoadBalancingPolicyConfig,
-        ) => Ok(Policy::LeastRequest),
+        Ok(LbPolicy::RingHash) => {
+            ring_hash(message.lb_config.as_ref()).within("ring_hash_lb_config")
+        }
+        Ok(LbPolicy::Maglev) => maglev(message.lb_config.as_ref()).within("maglev_lb_config"),
+        // What stands in `load_balancing_policy` is not read: requests are served all the same.
+        Ok(LbPolicy::LeastRequest | LbPolicy::LoadBalancingPolicyConfig) => {
+            Ok(Policy::LeastRequest)
+        }
         Ok(LbPolicy::ClusterProvided) => Err(Invalid::at(
             "lb_policy",
             "CLUSTER_PROVIDED is not supported",
         )),
         Err(_) => Err(Invalid::at(
             "lb_policy",
-            format!("{number} is not a known policy"),
+            format!("{} is not a known policy", message.lb_policy),
         )),
     }
+}
+
+fn ring_hash(config: Option<&LbConfig>) -> Result<Policy, Invalid> {
+    let config = match config {
+        Some(LbConfig::RingHashLbConfig(config)) => *config,
+        _ => RingHashLbConfig::default(),
+    };
+    if config.hash_function != HashFunction::XxHash as i32 {
+        return Err(Invalid::at("hash_function", "only XX_HASH is supported"));
+    }
+    let max = config.maximum_ring_size.unwrap_or(MAX_RING_SIZE);
+    let min = config.minimum_ring_size.unwrap_or(MIN_RING_SIZE);
+    if max > MAX_RING_SIZE {
+        let reason = format!("{max}, but has to be {MAX_RING_SIZE} or less");
+        return Err(Invalid::at("maximum_ring_size", reason));
+    }
+    if min > max {
+        let reason = format!("{min}, more than the maximum of {max}");
+        return Err(Invalid::at("minimum_ring_size", reason));
+    }
+    Ok(Policy::RingHash { min, max })
+}
+
+fn maglev(config: Option<&LbConfig>) -> Result<Policy, Invalid> {
+    let size = match config {
+        Some(LbConfig::MaglevLbConfig(config)) => config.table_size,
+        _ => None,
+    };
+    let table_size = size.unwrap_or(TABLE_SIZE);
+    if table_size > MAX_TABLE_SIZE || !is_prime(table_size) {
+        let reason = format!("{table_size}, but has to be a prime of {MAX_TABLE_SIZE} or less");
+        return Err(Invalid::at("table_size", reason));
+    }
+    Ok(Policy::Maglev { table_size })
+}
+
+/// 1 is taken for one, as in Envoy.
+fn is_prime(number: u64) -> bool {
+    let mut factors = (2..).take_while(|factor| factor * factor <= number);
+    number > 0 && factors.all(|factor| !number.is_multiple_of(factor))
 }
 
 fn options(message: &envoy::Cluster) -> Result<UpstreamOptions, Invalid> {

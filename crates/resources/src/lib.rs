@@ -21,7 +21,7 @@ mod store;
 mod workloads;
 
 pub use local_rate_limit::{LimitCondition, LocalRateLimit};
-pub use meltemi_balancer::{Endpoint, Peer, Policy};
+pub use meltemi_balancer::{Endpoint, HashTable, Peer, Policy};
 pub use meltemi_limiter::Rate;
 pub use meltemi_routing::RouteTable;
 pub use routes::route_table;

@@ -186,7 +186,7 @@ fn route_match(from: &Kind) -> Result<aeraki::RouteMatch, Invalid> {
 fn action(from: &Kind) -> Result<aeraki::RouteAction, Invalid> {
     use aeraki::route_action::ClusterSpecifier;
     let mut fields = object(from)?;
-    fields.skip("hash_policy");
+    let hash_policy = fields.read("hash_policy", |from| list(from, string))?;
     fields.skip("request_mirror_policies");
     let cluster = fields
         .optional("cluster", string)?
@@ -200,6 +200,7 @@ fn action(from: &Kind) -> Result<aeraki::RouteAction, Invalid> {
     fields.finish()?;
     Ok(aeraki::RouteAction {
         cluster_specifier: cluster.or(weighted),
+        hash_policy,
     })
 }
 

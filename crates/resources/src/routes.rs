@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use meltemi_routing::{
-    AttributeMatch, CompiledRoute, Matcher, Mutation, Route, RouteError, RouteTable,
-    WeightedClusters,
+    AttributeMatch, CompiledRoute, HashPolicy, HashSource, Matcher, Mutation, Route, RouteError,
+    RouteTable, WeightedClusters,
 };
 use prost::bytes::Bytes;
 use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
@@ -257,8 +257,11 @@ fn route(from: &envoy::Route) -> Result<Route, Invalid> {
         .as_ref()
         .map_or_else(|| Ok(Vec::new()), conditions)
         .within("match")?;
-    let clusters = match &from.action {
-        Some(envoy::route::Action::Route(action)) => clusters(action).within("route")?,
+    let (clusters, hash_policy) = match &from.action {
+        Some(envoy::route::Action::Route(action)) => {
+            let clusters = clusters(action).within("route")?;
+            (clusters, hash_policies(&action.hash_policy))
+        }
         Some(_) => return Err(Invalid::at("action", "only `route` is supported")),
         None => {
             return Err(Invalid::at(
@@ -271,6 +274,7 @@ fn route(from: &envoy::Route) -> Result<Route, Invalid> {
         name: from.name.as_str().into(),
         matches,
         clusters,
+        hash_policy,
         request_mutation: mutations(
             &from.request_headers_to_add,
             &from.request_headers_to_remove,
@@ -307,6 +311,7 @@ fn inline_route(from: &aeraki::Route) -> Result<Route, Invalid> {
         name: from.name.as_str().into(),
         matches,
         clusters: clusters.within("route")?,
+        hash_policy: inline_hash_policies(from.route.as_ref()),
         request_mutation: pairs(&from.request_mutation),
         response_mutation: pairs(&from.response_mutation),
     })
@@ -397,6 +402,35 @@ fn string_match(from: &StringMatcher) -> Result<Matcher, Invalid> {
         Some(MatchPattern::Custom(())) => Err(Invalid::at("custom", "is not supported")),
         None => Err(Invalid::at("match_pattern", "is missing")),
     }
+}
+
+/// What is about HTTP (cookies, query parameters) no RPC request has: as in Envoy, it adds nothing to
+/// the hash. A header that would be rewritten first is not hashed in another way than asked for.
+fn hash_policies(from: &[envoy::route_action::HashPolicy]) -> Vec<HashPolicy> {
+    use envoy::route_action::hash_policy::PolicySpecifier;
+    from.iter()
+        .filter_map(|policy| {
+            let source = match policy.policy_specifier.as_ref()? {
+                PolicySpecifier::Header(header) if header.regex_rewrite.is_none() => {
+                    HashSource::Attribute(header.header_name.to_lowercase().into())
+                }
+                PolicySpecifier::ConnectionProperties(of) if of.source_ip => HashSource::SourceIp,
+                _ => return None,
+            };
+            let terminal = policy.terminal;
+            Some(HashPolicy { source, terminal })
+        })
+        .collect()
+}
+
+/// Names of attributes.
+fn inline_hash_policies(from: Option<&aeraki::RouteAction>) -> Vec<HashPolicy> {
+    let names = from.map_or(&[][..], |action| &action.hash_policy);
+    let policy = |name: &String| HashPolicy {
+        source: HashSource::Attribute(name.to_lowercase().into()),
+        terminal: false,
+    };
+    names.iter().map(policy).collect()
 }
 
 fn clusters(from: &envoy::RouteAction) -> Result<WeightedClusters, Invalid> {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_balancer::{Endpoint, Peer, Policy};
+use meltemi_balancer::{Endpoint, HashTable, Peer, Policy};
 use meltemi_routing::RouteTable;
 
 /// All resources in force. A resource that did not change between two snapshots is the same `Arc`.
@@ -108,6 +108,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Its endpoints, unhealthy ones too; may be empty.
     pub endpoints: Arc<[Endpoint]>,
+    /// Which of them each hash belongs to, for a policy that goes by it; made once for all workers.
+    pub table: Option<Arc<HashTable>>,
     /// Requests that one upstream connection carries at once; None: what the codec says.
     pub max_in_flight: Option<u32>,
     /// Upstream connections (circuit breaker); None: no limit.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use meltemi_balancer::{Endpoint, Peer};
+use meltemi_balancer::{Endpoint, HashTable, Peer};
 
 use crate::clusters::{self, Definition, Source};
 use crate::held::Held;
@@ -282,16 +282,18 @@ impl Store {
         let Some(endpoints) = endpoints else {
             return false;
         };
-        let cluster = Cluster {
+        let held = self.clusters.get(name);
+        let table = held.and_then(|held| held.table.clone());
+        let mut cluster = Cluster {
             endpoints: Arc::clone(endpoints),
+            table: table.filter(|table| table.is_of(cluster.policy, endpoints)),
             ..cluster.clone()
         };
-        if self
-            .clusters
-            .get(name)
-            .is_some_and(|held| **held == cluster)
-        {
+        if held.is_some_and(|held| **held == cluster) {
             return false;
+        }
+        if cluster.table.is_none() {
+            cluster.table = HashTable::new(cluster.policy, endpoints).map(Arc::new);
         }
         self.clusters.insert(Arc::clone(name), Arc::new(cluster));
         true

@@ -72,6 +72,7 @@ fn routes(kind: Kind, count: usize) -> Vec<Route> {
         clusters: WeightedClusters::single("cluster"),
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        hash_policy: Vec::new(),
     };
     (0..count).map(route).collect()
 }

@@ -7,6 +7,7 @@
 
 mod first_match;
 mod hash;
+mod hash_policy;
 mod index;
 mod matcher;
 mod route;
@@ -15,6 +16,7 @@ mod trace;
 mod weighted;
 
 pub use first_match::{FirstMatch, MatchError};
+pub use hash_policy::{HashPolicy, HashSource, hash_of_address};
 pub use matcher::{AttributeMatch, Matcher, check_regex};
 pub use route::{Attributes, CompiledRoute, Mutation, Route};
 pub use table::{RouteError, RouteTable};

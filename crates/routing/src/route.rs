@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::index::Compiled;
 use crate::matcher::{Condition, compile};
-use crate::{AttributeMatch, WeightedClusters};
+use crate::{AttributeMatch, HashPolicy, WeightedClusters};
 
 /// What is known of one request.
 pub trait Attributes {
@@ -38,6 +38,8 @@ pub struct Route {
     pub matches: Vec<AttributeMatch>,
     /// Where the requests go.
     pub clusters: WeightedClusters,
+    /// What a cluster that balances by hash goes by; mostly empty.
+    pub hash_policy: Vec<HashPolicy>,
     /// Done to the request before it is forwarded.
     pub request_mutation: Vec<Mutation>,
     /// Done to the reply before it is sent back.

@@ -58,6 +58,7 @@ fn route(matches: Vec<AttributeMatch>) -> Route {
         clusters: WeightedClusters::single("cluster"),
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        hash_policy: Vec::new(),
     }
 }
 

@@ -21,6 +21,7 @@ fn route(name: &str, matches: Vec<AttributeMatch>) -> Route {
         clusters: WeightedClusters::single("cluster"),
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        hash_policy: Vec::new(),
     }
 }
 

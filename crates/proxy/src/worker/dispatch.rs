@@ -32,6 +32,7 @@ impl Worker {
                 return;
             };
             let (number, tried, stream) = (request.cluster, request.tried, request.stream);
+            let hash = request.hash;
             let Some(view) = request.view.clone() else {
                 return;
             };
@@ -50,7 +51,7 @@ impl Worker {
             let wanted = cluster
                 .max_in_flight
                 .unwrap_or(protocol.default_max_in_flight());
-            let Some((index, endpoint)) = entry.pick(&mut self.rng, &tried.all()) else {
+            let Some((index, endpoint)) = entry.pick(&mut self.rng, &tried.all(), hash) else {
                 return self.nobody_left(id, &failure);
             };
             let by_order = protocol.correlation() == Correlation::Order;

@@ -74,7 +74,8 @@ impl Worker {
             let tried = request.tried;
             let cluster = &mut self.clusters[number];
             cluster.counters.upstream_rq_retry += 1;
-            cluster.balancer.pick(&mut self.rng, &tried.all()).is_none()
+            let picked = cluster.balancer.pick(&mut self.rng, &tried.all(), None);
+            picked.is_none()
         };
         let Some(kept) = self.take_kept(id) else {
             return;

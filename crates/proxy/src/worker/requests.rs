@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use meltemi_codec::{ErrorKind, Frame, Kind, Protocol};
+use meltemi_routing::HashPolicy;
 
 use super::Worker;
 use crate::connection::{Body, HIGH, pause};
@@ -329,6 +330,11 @@ impl Worker {
         request.route = route as u32;
         request.cluster = cluster;
         let rule = &table.table.routes()[route];
+        if !rule.hash_policy.is_empty() {
+            let downstream = self.connections.get_mut(request.downstream);
+            let caller = downstream.and_then(|one| Some(one.downstream()?.remote.ip()));
+            request.hash = HashPolicy::hash(&rule.hash_policy, &head, caller);
+        }
         request.mutates = !rule.request_mutation.is_empty();
         request.mutates_reply = !rule.response_mutation.is_empty();
         if request.mutates && frame.rewritable && bytes.len() < protocol.edit_needs(frame) {

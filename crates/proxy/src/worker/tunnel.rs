@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use meltemi_resources::Direction;
+use meltemi_routing::hash_of_address;
 
 use super::Worker;
 use crate::connection::{Connection, Role, Tunnel, pause};
@@ -61,7 +62,9 @@ impl Worker {
                 .as_ref()
                 .is_some_and(|cluster| cluster.refuse.is_none());
             let picked = if usable {
-                entry.pick(&mut self.rng, &tried.all())
+                // Of a connection nothing else is known that could be hashed.
+                let hash = entry.goes_by_hash().then(|| hash_of_address(remote.ip()));
+                entry.pick(&mut self.rng, &tried.all(), hash)
             } else {
                 None
             };

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use meltemi_codec::Protocol;
 use meltemi_proxy::{Engine, EngineConfig, Level};
 use meltemi_resources::{
-    Cluster, Direction, Endpoint, Listener, MetaProtocol, NetworkFilter, Peer, Policy, RouteSource,
-    RouteTable, Snapshot, TypedConfig,
+    Cluster, Direction, Endpoint, HashTable, Listener, MetaProtocol, NetworkFilter, Peer, Policy,
+    RouteSource, RouteTable, Snapshot, TypedConfig,
 };
-use meltemi_routing::{AttributeMatch, Matcher, Mutation, Route, WeightedClusters};
+use meltemi_routing::{AttributeMatch, HashPolicy, Matcher, Mutation, Route, WeightedClusters};
 
 use crate::toy::{self, Message, Toy};
 
@@ -256,6 +256,7 @@ pub(crate) struct Mesh {
     /// Of every route.
     pub(crate) request_mutation: Vec<Mutation>,
     pub(crate) response_mutation: Vec<Mutation>,
+    pub(crate) hash_policy: Vec<HashPolicy>,
     pub(crate) filters: Vec<&'static str>,
     /// Filters with a configuration, behind those without.
     pub(crate) configured: Vec<TypedConfig>,
@@ -278,6 +279,7 @@ impl Mesh {
             routes: vec![("", vec![("one", 1)])],
             request_mutation: Vec::new(),
             response_mutation: Vec::new(),
+            hash_policy: Vec::new(),
             filters: Vec::new(),
             configured: Vec::new(),
             any_order: false,
@@ -288,7 +290,9 @@ impl Mesh {
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Cluster)) -> Self {
-        change(&mut self.clusters[0]);
+        let cluster = &mut self.clusters[0];
+        change(cluster);
+        cluster.table = HashTable::new(cluster.policy, &cluster.endpoints).map(Arc::new);
         self
     }
 
@@ -312,6 +316,7 @@ impl Mesh {
             .unwrap(),
             request_mutation: self.request_mutation.clone(),
             response_mutation: self.response_mutation.clone(),
+            hash_policy: self.hash_policy.clone(),
         };
         let table =
             RouteTable::new("toy.test_80", self.routes.iter().map(route).collect()).unwrap();
@@ -392,6 +397,7 @@ pub(crate) fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {
         max_connections: None,
         idle_timeout: None,
         refuse: None,
+        table: None,
     }
 }
 

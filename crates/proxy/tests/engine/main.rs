@@ -8,6 +8,7 @@ mod toy;
 mod again;
 mod bodies;
 mod errors;
+mod hashed;
 mod limited;
 mod limits;
 mod mixed;

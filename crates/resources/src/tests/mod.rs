@@ -2,6 +2,7 @@
 
 mod any_bytes;
 mod clusters;
+mod hashing;
 mod listeners;
 mod local_limits;
 mod routes;
@@ -137,6 +138,7 @@ fn to_cluster(name: &str, headers: Vec<route::HeaderMatcher>, cluster: &str) -> 
         cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(
             cluster.to_owned(),
         )),
+        hash_policy: Vec::new(),
     };
     with_action(name, headers, action)
 }

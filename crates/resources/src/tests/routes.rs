@@ -47,6 +47,7 @@ fn weighted(weights: &[(&str, Option<u32>)]) -> route::RouteAction {
         cluster_specifier: Some(route::route_action::ClusterSpecifier::WeightedClusters(
             clusters,
         )),
+        hash_policy: Vec::new(),
     }
 }
 
