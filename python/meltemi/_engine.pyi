@@ -3,7 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import final
 
-__all__ = ["Engine", "check_regex", "decode_messages", "explain_limit", "explain_route"]
+__all__ = [
+    "Engine",
+    "check_regex",
+    "decode_messages",
+    "explain_endpoint",
+    "explain_limit",
+    "explain_route",
+]
 
 @final
 class Engine:
@@ -35,9 +42,12 @@ class Engine:
     def close(self) -> None: ...
 
 def check_regex(pattern: str) -> None: ...
+def explain_endpoint(
+    name: str, cluster: bytes, service: str, endpoints: bytes, hash: int
+) -> str | None: ...
 def explain_limit(configuration: bytes, attributes: Mapping[str, str]) -> dict[str, object]: ...
 def explain_route(
-    route_configuration: bytes, attributes: Mapping[str, str]
+    route_configuration: bytes, attributes: Mapping[str, str], caller: str | None = None
 ) -> list[dict[str, object]]: ...
 def decode_messages(
     protocol: str, direction: str, data: bytes, chunk: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_mesh import call, route_configuration, to
+from engine_mesh import address, call, route_configuration, to
 from meltemi import engine
 from meltemi.xds import messages
 
@@ -46,6 +46,8 @@ def test_an_explanation_says_why_each_earlier_route_did_not_match() -> None:
             "clusters": [{"name": "v1", "weight": 1}],
             "request_mutation": [],
             "response_mutation": [],
+            "hash_policy": [],
+            "hash": None,
         },
         {
             "name": "all",
@@ -54,6 +56,8 @@ def test_an_explanation_says_why_each_earlier_route_did_not_match() -> None:
             "clusters": [{"name": "v2", "weight": 1}],
             "request_mutation": [{"key": "a", "value": "b"}],
             "response_mutation": [{"key": "c", "remove": True}],
+            "hash_policy": [],
+            "hash": None,
         },
     ]
     assert engine.explain_route(table, {})[0]["reasons"] == [
@@ -68,6 +72,46 @@ def test_a_configuration_that_the_engine_refuses_cannot_be_explained() -> None:
         engine.explain_route(broken, {})
     with pytest.raises(ValueError, match="not a valid"):
         engine.explain_route(b"\xff", {})
+
+
+def test_an_explanation_says_what_is_hashed_and_the_hash_of_the_request() -> None:
+    hashed = to("a")
+    hashed["route"]["hash_policy"] = [
+        {"header": {"header_name": "Method"}},
+        {"connection_properties": {"source_ip": True}},
+    ]
+    table = messages.serialize(route_configuration(hashed))
+    [nothing] = engine.explain_route(table, {})
+    assert nothing["hash_policy"] == ["attribute method", "address of the caller"]
+    assert nothing["hash"] is None
+    hashes = {
+        engine.explain_route(table, {"METHOD": method}, caller)[0]["hash"]
+        for method in ("a", "b")
+        for caller in (None, "127.0.0.1", "127.0.0.2")
+    }
+    assert len(hashes - {None}) == 6
+    with pytest.raises(ValueError, match="not an IP address"):
+        engine.explain_route(table, {}, "localhost")
+
+
+def test_the_endpoint_of_a_hash_is_explained_only_where_the_cluster_goes_by_it() -> None:
+    endpoints = [{"endpoint": {"address": address(port)}} for port in (7001, 7002, 7003)]
+    assignment = {"cluster_name": "s", "endpoints": [{"lb_endpoints": endpoints}]}
+    load = messages.serialize(
+        messages.from_json("envoy.config.endpoint.v3.ClusterLoadAssignment", assignment)
+    )
+
+    def explained(value: int, **policy: object) -> str | None:
+        described = {"name": "a", "type": "EDS", "eds_cluster_config": {"service_name": "s"}}
+        cluster = messages.from_json("envoy.config.cluster.v3.Cluster", described | policy)
+        return engine.explain_endpoint("a", messages.serialize(cluster), "s", load, value)
+
+    chosen = {explained(value << 56, lb_policy="RING_HASH") for value in range(256)}
+    assert chosen == {f"127.0.0.1:{port}" for port in (7001, 7002, 7003)}
+    assert explained(1, lb_policy="RANDOM") is None
+    config = {"table_size": 4}
+    with pytest.raises(ValueError, match=r"maglev_lb_config\.table_size: 4"):
+        explained(1, lb_policy="MAGLEV", maglev_lb_config=config)
 
 
 @pytest.mark.parametrize("chunk", [0, 1, 7])

@@ -1,9 +1,13 @@
 //! What the engine would decide: expressions and routes.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
-use meltemi_resources::LocalRateLimit;
-use meltemi_routing::{Attributes, ConditionTrace, Mutation, Route, RouteTrace};
+use meltemi_balancer::{Balancer, Rng};
+use meltemi_resources::{LocalRateLimit, Rejected, Store, type_url};
+use meltemi_routing::{
+    Attributes, ConditionTrace, HashPolicy, HashSource, Mutation, Route, RouteTrace,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -26,16 +30,23 @@ pub(crate) fn check_regex(py: Python<'_>, pattern: &str) -> PyResult<()> {
 /// are compared without case. Returns the routes from the first to the one that matches (all of
 /// them where none does), each with `name`, `matched`, `reasons` (a sentence a condition) and `clusters`
 /// (each with `name` and `weight`), `request_mutation` and `response_mutation` (each a list of `key` and
-/// `value`, or of `key` and `remove`, which is true).
+/// `value`, or of `key` and `remove`, which is true), `hash_policy` (what a cluster that balances by hash
+/// goes by, in words) and `hash` (of this request; None where it has nothing of that). `caller` is the
+/// caller's IP address, where it is known.
 ///
-/// Raises ValueError with field and reason when the engine would refuse the configuration.
+/// Raises ValueError with field and reason when the engine would refuse the configuration, and for a
+/// `caller` that is no IP address.
 #[pyfunction]
+#[pyo3(signature = (route_configuration, attributes, caller=None))]
 pub(crate) fn explain_route<'py>(
     py: Python<'py>,
     route_configuration: PyBackedBytes,
     attributes: &Bound<'py, PyMapping>,
+    caller: Option<&str>,
 ) -> PyResult<Bound<'py, PyList>> {
     let request = Request::new(attributes)?;
+    let no_address = |_| PyValueError::new_err("caller: not an IP address");
+    let caller: Option<IpAddr> = caller.map(str::parse).transpose().map_err(no_address)?;
     let (traces, table) = detached(py, || {
         let table = meltemi_resources::route_table(&route_configuration)?;
         Ok::<_, String>((table.explain(&request), table))
@@ -46,7 +57,13 @@ pub(crate) fn explain_route<'py>(
         py,
         traces
             .iter()
-            .map(|trace| route_dict(py, trace, &routes[trace.ordinal]))
+            .map(|trace| {
+                let route = &routes[trace.ordinal];
+                let dict = route_dict(py, trace, route)?;
+                let hash = HashPolicy::hash(&route.hash_policy, &request, caller);
+                dict.set_item("hash", hash)?;
+                Ok(dict)
+            })
             .collect::<PyResult<Vec<_>>>()?,
     )
 }
@@ -68,7 +85,54 @@ fn route_dict<'py>(
     dict.set_item("clusters", clusters)?;
     dict.set_item("request_mutation", mutation(py, &route.request_mutation)?)?;
     dict.set_item("response_mutation", mutation(py, &route.response_mutation)?)?;
+    let words: Vec<String> = route.hash_policy.iter().map(in_words).collect();
+    dict.set_item("hash_policy", words)?;
     Ok(dict)
+}
+
+fn in_words(policy: &HashPolicy) -> String {
+    match &policy.source {
+        HashSource::Attribute(name) => format!("attribute {name}"),
+        HashSource::SourceIp => "address of the caller".to_owned(),
+    }
+}
+
+/// Says which endpoint of a cluster that balances by hash a request of this hash goes to, by the code
+/// that balances: `ADDRESS:PORT`, None where the cluster has no such table or no endpoint.
+///
+/// `cluster` and `endpoints` are a serialized envoy.config.cluster.v3.Cluster of this `name` and the
+/// ClusterLoadAssignment that it asks for, called `service`.
+///
+/// Raises ValueError with field and reason when the engine would refuse one of them.
+#[pyfunction]
+pub(crate) fn explain_endpoint(
+    py: Python<'_>,
+    name: &str,
+    cluster: PyBackedBytes,
+    service: &str,
+    endpoints: PyBackedBytes,
+    hash: u64,
+) -> PyResult<Option<String>> {
+    let picked = detached(py, || {
+        let mut store = Store::new();
+        let mut rejected = store.update(type_url::CLUSTER, "", &[(name, &cluster[..])], &[]);
+        rejected.extend(store.update(type_url::ENDPOINT, "", &[(service, &endpoints[..])], &[]));
+        if let Some(Rejected { name, reason }) = rejected.pop() {
+            return Err(format!("{name}: {reason}"));
+        }
+        let snapshot = store.snapshot();
+        let cluster = snapshot
+            .clusters
+            .get(name)
+            .filter(|one| one.table.is_some());
+        Ok(cluster.and_then(|cluster| {
+            let mut balancer = Balancer::new(cluster.policy, &cluster.endpoints);
+            balancer.set_table(cluster.table.as_ref());
+            let index = balancer.pick(&mut Rng::new(0), &[], Some(hash))?;
+            Some(cluster.endpoints[index].address.to_string())
+        }))
+    })?;
+    picked.map_err(PyValueError::new_err)
 }
 
 /// What conditions made of a request, and whether all of them held.

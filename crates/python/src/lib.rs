@@ -18,7 +18,7 @@ mod _engine {
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]
-    use super::explain::{check_regex, explain_limit, explain_route};
+    use super::explain::{check_regex, explain_endpoint, explain_limit, explain_route};
     #[pymodule_export]
     use super::messages::decode_messages;
 }

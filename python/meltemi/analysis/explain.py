@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meltemi import engine
-from meltemi.analysis import dubbo_notes, limits, places
+from meltemi.analysis import affinity, dubbo_notes, limits, places
+from meltemi.analysis.affinity import Hashed
 from meltemi.analysis.places import Replica, UnknownNameError
 from meltemi.model import Mesh, MetaRouter, Service, ServicePort
 from meltemi.model.protocol import ENGINE_CODECS
@@ -60,9 +61,9 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
     """The answer as JSON: `service`, `port`, `protocol`, `namespace`, `from`, `attributes`, `rule`,
     `routes` (each with `name`, `matched`, `reasons`), `route`, `request_mutation`,
     `response_mutation` (of that route: each with `key`, and `value` or `remove`), `clusters` (each
-    with `name`, `weight`, `percent`, `endpoints`, `problem`), `problem`, `limits` (`limits.met`),
-    `interface`, which a Dubbo service may stand for, and `notes`. A request to it has that
-    interface unless the question says otherwise.
+    with `name`, `weight`, `percent`, `endpoints`, `problem`, and what `affinity.chosen` says),
+    `problem`, `limits` (`limits.met`), `interface`, which a Dubbo service may stand for, and
+    `notes`. A request to it has that interface unless the question says otherwise.
 
     Raises UnknownNameError for a service, port or caller that the mesh does not have."""
     callers = _callers(mesh, question)
@@ -93,7 +94,8 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
     }
     if codec in ENGINE_CODECS:
         table = resources[messages.ROUTE][names.route(service.hostname, port.number)]
-        traces = engine.explain_route(table.body, attributes)
+        address = callers[0].instance.address if len(callers) == 1 else None
+        traces = engine.explain_route(table.body, attributes, address)
         answer["notes"] = dubbo_notes.notes(service, codec, question.attributes, table.body)
         return answer | _routed(mesh, rule, traces, namespace, resources)
     cluster = names.outbound(port.number, "", service.hostname)
@@ -103,7 +105,7 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
         "route": None,
         "request_mutation": [],
         "response_mutation": [],
-        "clusters": _clusters(mesh, [(cluster, 1)], namespace, resources),
+        "clusters": _clusters(mesh, [(cluster, 1)], namespace, resources, affinity.BY_CALLER),
         "problem": None,
     }
 
@@ -164,7 +166,7 @@ def _routed(
         "route": chosen["name"] if chosen else None,
         "request_mutation": chosen["request_mutation"] if chosen else [],
         "response_mutation": chosen["response_mutation"] if chosen else [],
-        "clusters": _clusters(mesh, weighted, namespace, resources),
+        "clusters": _clusters(mesh, weighted, namespace, resources, Hashed.of(chosen)),
         "problem": None if chosen else f"no route of MetaRouter {ruled_by} matches",
     }
 
@@ -174,7 +176,11 @@ def _weighted(clusters: Any) -> list[tuple[str, int]]:
 
 
 def _clusters(
-    mesh: Mesh, weighted: list[tuple[str, int]], namespace: str, resources: Resources
+    mesh: Mesh,
+    weighted: list[tuple[str, int]],
+    namespace: str,
+    resources: Resources,
+    hashed: Hashed,
 ) -> list[dict[str, Any]]:
     total = sum(weight for _, weight in weighted) or 1
     found = []
@@ -186,6 +192,7 @@ def _clusters(
                 "weight": weight,
                 "percent": round(100 * weight / total, 2),
                 "endpoints": endpoints,
+                **affinity.chosen(name, hashed, resources),
                 "problem": _problem(mesh, name, namespace, resources)
                 or (None if endpoints else "it has no endpoint"),
             }
@@ -258,6 +265,7 @@ def lines(answer: Mapping[str, Any]) -> Iterable[str]:
         yield f"{cluster['percent']:g} % to {cluster['name']}"
         if cluster["problem"]:
             yield f"  error to the caller: {cluster['problem']}"
+        yield from (f"  {line}" for line in affinity.lines(cluster))
         for endpoint in cluster["endpoints"]:
             yield "  " + " ".join(filter(None, (endpoint["address"], endpoint["workload"])))
     yield from (f"note: {note}" for note in answer["notes"])

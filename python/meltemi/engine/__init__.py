@@ -7,6 +7,7 @@ asks it for explanations, `sidecar` runs it.
 - `Engine`: a running data path; resources go in with `update`, numbers come out.
 - `check_regex`: whether the engine takes a regular expression.
 - `explain_route`: which route a request would take and why, by the code that routes.
+- `explain_endpoint`: which endpoint a request of some hash goes to, by the code that balances.
 - `explain_limit`: which bucket of a local rate limit a request would take a token from.
 - `decode_messages`: what the engine's decoders make of bytes, for tests.
 
@@ -14,6 +15,20 @@ Each says in its docstring what it takes and raises. A fault inside the engine i
 here.
 """
 
-from meltemi._engine import Engine, check_regex, decode_messages, explain_limit, explain_route
+from meltemi._engine import (
+    Engine,
+    check_regex,
+    decode_messages,
+    explain_endpoint,
+    explain_limit,
+    explain_route,
+)
 
-__all__ = ["Engine", "check_regex", "decode_messages", "explain_limit", "explain_route"]
+__all__ = [
+    "Engine",
+    "check_regex",
+    "decode_messages",
+    "explain_endpoint",
+    "explain_limit",
+    "explain_route",
+]
