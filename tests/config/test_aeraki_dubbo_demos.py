@@ -11,10 +11,6 @@ from meltemi.model.addresses import Addresses
 NOT_YET = {
     "metarouter-global-ratelimit.yaml": ["spec.globalRateLimit"],
     "traffic-mirroring.yaml": ["spec.routes[0].mirror", "spec.routes[0].mirrorPercentage"],
-    "consistent-hash-lb/destinationrule.yaml": [
-        "spec.trafficPolicy.loadBalancer.consistentHash",
-        "spec.subsets[0].trafficPolicy.loadBalancer.consistentHash",
-    ],
 }
 """By file: what warns that it is not there yet."""
 MESHES = {

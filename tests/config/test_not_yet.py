@@ -23,7 +23,10 @@ def rule(spec: str) -> str:
     [
         ("loadBalancer: {simple: LEAST_CONN}", []),
         ("loadBalancer: {simple: PASSTHROUGH}", ["loadBalancer.simple"]),
-        ("loadBalancer: {consistentHash: {useSourceIp: true}}", ["loadBalancer.consistentHash"]),
+        ("loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {}}}", []),
+        ("loadBalancer: {consistentHash: {httpHeaderName: a, maglev: {tableSize: 7}}}", []),
+        ("loadBalancer: {consistentHash: {httpCookie: {name: a}}}", ["loadBalancer.consistentHash.httpCookie"]),
+        ("loadBalancer: {consistentHash: {httpQueryParameterName: a}}", ["loadBalancer.consistentHash.httpQueryParameterName"]),
         ("loadBalancer: {warmup: {duration: 1s}}", ["loadBalancer.warmup"]),
         ("outlierDetection: {interval: 1s}", ["outlierDetection"]),
         ("connectionPool: {http: {maxRetries: 1}}", ["connectionPool.http"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from meltemi.config import own_annotations
 from meltemi.config.check import Object
@@ -13,6 +14,7 @@ from meltemi.config.schema import meta_router as routers
 from meltemi.config.schema.types import duration_ns, pairs, seconds, texts
 from meltemi.model import (
     ConnectionPool,
+    ConsistentHash,
     Destination,
     DestinationRule,
     LimitCondition,
@@ -27,6 +29,8 @@ from meltemi.model import (
     TrafficPolicy,
     WeightedDestination,
 )
+
+DEFAULT_RING_SIZE: Final = 1024
 
 _PortPolicies = tuple[tuple[int, TrafficPolicy], ...]
 
@@ -105,11 +109,33 @@ def _port_policies(policy: rules.TrafficPolicy | None) -> _PortPolicies:
     return tuple(sorted(ports.items()))
 
 
-def _balancer(settings: rules.LoadBalancerSettings | None) -> LoadBalancer | None:
+def _balancer(
+    settings: rules.LoadBalancerSettings | None,
+) -> LoadBalancer | ConsistentHash | None:
+    if settings is not None and settings.consistent_hash is not None:
+        return _consistent_hash(settings.consistent_hash)
     simple = settings.simple if settings else None
     if simple in (None, "UNSPECIFIED"):
         return None
     return LoadBalancer.LEAST_REQUEST if simple == "LEAST_CONN" else LoadBalancer(simple)
+
+
+def _consistent_hash(said: rules.ConsistentHash) -> ConsistentHash | None:
+    """None for what only HTTP requests have: not there yet, so the wider policy holds.
+
+    Ring sizes as Istio has them: where neither algorithm is named, 1024 places unless the
+    deprecated field says more (ApplyRingHashLoadBalancer in pilot/pkg/networking/core)."""
+    if said.http_cookie is not None or said.http_query_parameter_name is not None:
+        return None
+    ring: int | None = said.minimum_ring_size or DEFAULT_RING_SIZE
+    if said.ring_hash is not None:
+        ring = said.ring_hash.minimum_ring_size or None
+    return ConsistentHash(
+        attribute=said.http_header_name or "",
+        source_ip=bool(said.use_source_ip),
+        minimum_ring_size=None if said.maglev else ring,
+        table_size=said.maglev.table_size if said.maglev else None,
+    )
 
 
 def _pool(policy: rules.PolicySettings) -> ConnectionPool | None:

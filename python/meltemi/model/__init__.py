@@ -5,6 +5,7 @@ immutable and hashable, so that equal means unchanged."""
 
 from meltemi.model.destination import (
     ConnectionPool,
+    ConsistentHash,
     DestinationRule,
     LoadBalancer,
     Subset,
@@ -36,6 +37,7 @@ __all__ = [
     "BUILT_IN_CODECS",
     "ApplicationProtocol",
     "ConnectionPool",
+    "ConsistentHash",
     "Destination",
     "DestinationRule",
     "Endpoint",

@@ -16,6 +16,21 @@ class LoadBalancer(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ConsistentHash:
+    """`loadBalancer.consistentHash` of a DestinationRule: what of a request decides who serves it.
+
+    Neither `attribute` nor `source_ip`: nothing does, and requests are spread by chance."""
+
+    attribute: str = ""
+    """`httpHeaderName`: any attribute of a request, by its name without case."""
+    source_ip: bool = False
+    minimum_ring_size: int | None = None
+    """None: Envoy's own default."""
+    table_size: int | None = None
+    """Of Maglev, which is used instead of a ring where this is set; a prime."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionPool:
     """`connectionPool.tcp` of a DestinationRule, and its annotation for `max_in_flight`."""
 
@@ -30,7 +45,7 @@ class ConnectionPool:
 class TrafficPolicy:
     """What of `trafficPolicy` takes effect. None: not said here, the wider policy holds."""
 
-    load_balancer: LoadBalancer | None = None
+    load_balancer: LoadBalancer | ConsistentHash | None = None
     connection_pool: ConnectionPool | None = None
     unsafe: str | None = None
     """Why requests must be refused rather than sent: a security setting without its behaviour.

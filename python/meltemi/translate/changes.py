@@ -21,13 +21,24 @@ def affected(before: Mesh, after: Mesh) -> frozenset[str] | None:
         hosts.update(before.services.keys() ^ after.services.keys())
         former = before.services
         hosts.update(name for name, now in after.services.items() if former.get(name) is not now)
-    hosts.update(_others(before.destination_rules, after.destination_rules))
+    ruled = set(_others(before.destination_rules, after.destination_rules))
+    if before.services is not after.services:
+        ruled.update(before.services.keys() ^ after.services.keys())
+    hosts.update(ruled)
     hosts.update(_leading_to(hosts, after.virtual_services))
     hosts.update(_others(before.virtual_services, after.virtual_services))
     if any(host.startswith("*") for host in hosts):
         return None
     hosts.update(_others(before.meta_routers, after.meta_routers))
+    if ruled:
+        others = (router for router in after.meta_routers if router.host not in hosts)
+        hosts.update([router.host for router in others if _leads_to(router, ruled)])
     return frozenset(hosts)
+
+
+def _leads_to(router: MetaRouter, hosts: set[str]) -> bool:
+    """A route says by what the clusters that it leads to balance."""
+    return any(to.destination.host in hosts for route in router.routes for to in route.destinations)
 
 
 def _others(before: Sequence[_Rule], after: Sequence[_Rule]) -> Iterator[str]:

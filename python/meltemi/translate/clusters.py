@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from meltemi.model import (
     ConnectionPool,
+    ConsistentHash,
     DestinationRule,
     Endpoint,
     LoadBalancer,
@@ -26,6 +27,9 @@ CONNECT_TIMEOUT_S: Final = 10.0
 
 UNLIMITED: Final = 2**32 - 1
 """Istio lifts Envoy's own limit of 1024 connections and requests."""
+
+MAX_RING_SIZE: Final = 8 * 1024 * 1024
+"""Envoy's own limit."""
 
 UPSTREAM_OPTIONS: Final = "meltemi.upstream"
 REFUSE: Final = "refuse"
@@ -119,8 +123,8 @@ def cluster(upstream: Upstream, members: tuple[Endpoint, ...], dialect: Dialect)
     made = messages.message("envoy.config.cluster.v3.Cluster")(
         name=upstream.name,
         connect_timeout=duration(pool.connect_timeout_s or CONNECT_TIMEOUT_S),
-        lb_policy=_lb_policy(upstream.policy.load_balancer, dialect),
         metadata={"filter_metadata": _metadata(upstream, dialect)},
+        **_balancing(upstream.policy.load_balancer, dialect),
     )
     if upstream.dns is None:
         made.type = made.EDS
@@ -158,14 +162,28 @@ def _resolve(made: Any, upstream: Upstream, members: tuple[Endpoint, ...]) -> No
     made.load_assignment.CopyFrom(endpoints.load_assignment(upstream.name, members))
 
 
-def _lb_policy(balancer: LoadBalancer | None, dialect: Dialect) -> str:
+def _balancing(balancer: LoadBalancer | ConsistentHash | None, dialect: Dialect) -> dict[str, Any]:
     """Istio's default is LEAST_REQUEST. PASSTHROUGH needs the original destination, which a
     listener of its own does not have: it balances like the default."""
     if dialect is Dialect.GRPC:
-        return "ROUND_ROBIN"  # its client refuses a whole answer for a policy that it lacks
+        # Its client refuses a whole answer for a policy that it lacks.
+        return {"lb_policy": "ROUND_ROBIN"}
+    if isinstance(balancer, ConsistentHash):
+        return _by_hash(balancer)
     if balancer is None or balancer is LoadBalancer.PASSTHROUGH:
-        return LoadBalancer.LEAST_REQUEST.value
-    return str(balancer.value)
+        balancer = LoadBalancer.LEAST_REQUEST
+    return {"lb_policy": balancer.value}
+
+
+def _by_hash(balancer: ConsistentHash) -> dict[str, Any]:
+    """As Istio writes it (ApplyRingHashLoadBalancer)."""
+    if balancer.table_size is not None:
+        size = {"table_size": {"value": balancer.table_size}}
+        return {"lb_policy": "MAGLEV", "maglev_lb_config": size}
+    if balancer.minimum_ring_size is None:
+        return {"lb_policy": "RING_HASH"}
+    size = {"minimum_ring_size": {"value": min(balancer.minimum_ring_size, MAX_RING_SIZE)}}
+    return {"lb_policy": "RING_HASH", "ring_hash_lb_config": size}
 
 
 def _thresholds(max_connections: int) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def route_configuration(of: HttpPort, dialect: Dialect) -> Any:
     the service is called by."""
     made = _Made(of, dialect)
     if of.codec and of.router is not None and of.router.routes:
-        routes = [meta_route(route, of.port.number) for route in of.router.routes]
+        routes = [meta_route(route, of.port.number, {}) for route in of.router.routes]
     elif of.rules is not None:
         routes = made.routes(of.rules)
     else:

@@ -5,9 +5,17 @@ to add are mutations (aeraki, internal/xds/utils.go). Headers to remove only the
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from meltemi.model import MetaRoute, MetaRouter, Mutation, StringMatch, WeightedDestination
+from meltemi.model import (
+    ConsistentHash,
+    MetaRoute,
+    MetaRouter,
+    Mutation,
+    StringMatch,
+    WeightedDestination,
+)
 from meltemi.translate import names
 from meltemi.xds import messages
 
@@ -17,13 +25,21 @@ DEFAULT_ROUTE: Final = "default"
 VIRTUAL_HOST: Final = "dummy"
 
 
-def route_configuration(hostname: str, port: int, router: MetaRouter | None) -> Any:
-    """Named `HOST_PORT`. A MetaRouter without routes routes like none."""
+def route_configuration(
+    hostname: str,
+    port: int,
+    router: MetaRouter | None,
+    hashed: Mapping[str, ConsistentHash] | None = None,
+) -> Any:
+    """Named `HOST_PORT`. A MetaRouter without routes routes like none. `hashed` are the clusters
+    that balance by hash, and by what."""
+    hashed = hashed or {}
     if router is not None and router.routes:
-        routes = [meta_route(route, port) for route in router.routes]
+        routes = [meta_route(route, port, hashed) for route in router.routes]
     else:
         cluster = names.outbound(port, "", hostname)
-        routes = [{"name": DEFAULT_ROUTE, "match": {"prefix": "/"}, "route": {"cluster": cluster}}]
+        action = {"cluster": cluster} | _hash_policy([cluster], hashed)
+        routes = [{"name": DEFAULT_ROUTE, "match": {"prefix": "/"}, "route": action}]
     return messages.message("envoy.config.route.v3.RouteConfiguration")(
         name=names.route(hostname, port),
         virtual_hosts=[{"name": VIRTUAL_HOST, "domains": ["*"], "routes": routes}],
@@ -36,7 +52,7 @@ def cluster_of(weighted: WeightedDestination, port: int) -> str:
     return names.outbound(destination.port or port, destination.subset, destination.host)
 
 
-def meta_route(route: MetaRoute, port: int) -> dict[str, Any]:
+def meta_route(route: MetaRoute, port: int, hashed: Mapping[str, ConsistentHash]) -> dict[str, Any]:
     """One route of a MetaRouter, as its host's `port` has it."""
     match: dict[str, Any] = {"prefix": "/"}
     if route.match:
@@ -44,7 +60,7 @@ def meta_route(route: MetaRoute, port: int) -> dict[str, Any]:
     made: dict[str, Any] = {
         "name": route.name,
         "match": match,
-        "route": _action(route.destinations, port),
+        "route": _action(route.destinations, port, hashed),
     }
     for side, mutation in (
         ("request", route.request_mutation),
@@ -72,15 +88,39 @@ def matcher(name: str, condition: StringMatch) -> dict[str, Any]:
             return {"name": name, "present_match": True}
 
 
-def _action(destinations: tuple[WeightedDestination, ...], port: int) -> dict[str, Any]:
+def _action(
+    destinations: tuple[WeightedDestination, ...], port: int, hashed: Mapping[str, ConsistentHash]
+) -> dict[str, Any]:
+    used = [cluster_of(each, port) for each in destinations if each.weight > 0]
+    policy = _hash_policy(used, hashed)
     if len(destinations) == 1:
-        return {"cluster": cluster_of(destinations[0], port)}
+        return {"cluster": cluster_of(destinations[0], port)} | policy
     clusters = [
         {"name": cluster_of(weighted, port), "weight": {"value": weighted.weight}}
         for weighted in destinations
     ]
     total = sum(weighted.weight for weighted in destinations)
-    return {"weighted_clusters": {"clusters": clusters, "total_weight": {"value": total}}}
+    return {"weighted_clusters": {"clusters": clusters, "total_weight": {"value": total}}} | policy
+
+
+def _hash_policy(clusters: Iterable[str], hashed: Mapping[str, ConsistentHash]) -> dict[str, Any]:
+    """A route has one list for all its clusters. As Istio, each cluster adds its own key; a key
+    that is there already is not added again: it would change the hash of every request, so that
+    the first percent for a new version moved all callers of the old one."""
+    policies: list[dict[str, Any]] = []
+    for cluster in clusters:
+        balancer = hashed.get(cluster)
+        if balancer is None:
+            continue
+        if balancer.attribute:
+            policy: dict[str, Any] = {"header": {"header_name": balancer.attribute}}
+        elif balancer.source_ip:
+            policy = {"connection_properties": {"source_ip": True}}
+        else:
+            continue
+        if policy not in policies:
+            policies.append(policy)
+    return {"hash_policy": policies} if policies else {}
 
 
 def _headers(mutation: Mutation) -> list[dict[str, Any]]:

@@ -9,7 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from meltemi.model import DestinationRule, MetaRouter, Service, Subset, TrafficPolicy
+from meltemi.model import (
+    ConsistentHash,
+    DestinationRule,
+    MetaRouter,
+    Service,
+    Subset,
+    TrafficPolicy,
+)
 from meltemi.model.edited import edited
 from meltemi.model.service import visible
 
@@ -28,9 +35,12 @@ class DestinationRules:
     """The DestinationRules of a mesh, ready to be asked for many hosts and callers."""
 
     def __init__(self, rules: Iterable[DestinationRule]) -> None:
+        self.hashing = False
+        """Whether any of them balances by hash."""
         self._namespaces: dict[str, _Namespace] = {}
         self._merged: dict[tuple[int, ...], DestinationRule] = {}
         for rule in rules:
+            self.hashing = self.hashing or _hashes(rule)
             namespace = self._namespaces.setdefault(rule.namespace, _Namespace())
             if rule.host.startswith("*"):
                 namespace.wildcard.setdefault(rule.host[1:], []).append(rule)
@@ -62,6 +72,16 @@ class DestinationRules:
         if key not in self._merged:
             self._merged[key] = merge(rules)
         return self._merged[key]
+
+
+def _hashes(rule: DestinationRule) -> bool:
+    if isinstance(rule.policy.load_balancer, ConsistentHash):
+        return True
+    policies = [policy for _, policy in rule.port_policies]
+    for subset in rule.subsets:
+        policies.append(subset.policy)
+        policies += [policy for _, policy in subset.port_policies]
+    return any(isinstance(policy.load_balancer, ConsistentHash) for policy in policies)
 
 
 def _most_specific(namespace: _Namespace, hostname: str, caller: str) -> list[DestinationRule]:

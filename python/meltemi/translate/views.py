@@ -13,6 +13,7 @@ from meltemi.translate import (
     api_listeners,
     clusters,
     endpoints,
+    hashing,
     http_routes,
     listeners,
     names,
@@ -20,6 +21,7 @@ from meltemi.translate import (
 )
 from meltemi.translate.builder import Builder, Named
 from meltemi.translate.dialect import Dialect
+from meltemi.translate.hashing import Hashed
 from meltemi.translate.index import Index
 from meltemi.translate.listeners import OutboundPort
 from meltemi.translate.virtual_services import NOBODY, Caller, HttpRules
@@ -154,6 +156,9 @@ def _service(
     rule = index.rules.rule(service, namespace)
     router = index.routers.router(service.hostname, namespace)
     codecs = tuple(index.codecs.get(port.protocol, "") for port in service.ports)
+    hashed: Hashed = ()
+    if index.rules.hashing and dialect is not Dialect.GRPC and any(codecs):
+        hashed = hashing.clusters(index, service, rule, router, namespace)
     own = builder.scope((dialect, service.hostname))
     near = dialect.asks_by_name and namespace == service.namespace
     http = None
@@ -161,8 +166,8 @@ def _service(
         http = index.virtual_services.rules(service, namespace, caller, index.mesh.services)
     return own.memo.get(
         "service",
-        (service, rule, router, codecs, http, near),
-        lambda: _build(own, dialect, service, rule, router, codecs, http, near=near),
+        (service, rule, router, codecs, hashed, http, near),
+        lambda: _build(own, dialect, service, rule, router, codecs, hashed, http, near=near),
     )
 
 
@@ -173,6 +178,7 @@ def _build(
     rule: DestinationRule | None,
     router: MetaRouter | None,
     codecs: tuple[str, ...],
+    hashed: Hashed,
     http: HttpRules | None,
     *,
     near: bool,
@@ -199,7 +205,7 @@ def _build(
         endpoints=builder.same(("endpoints of", key), made_endpoints),
         routes=builder.same(
             ("routes of", key),
-            _routes(builder, service, router, codecs)
+            _routes(builder, service, router, codecs, hashed)
             | _http_routes(builder, dialect, service, router, codecs, http),
         ),
         listeners=builder.same(
@@ -215,7 +221,11 @@ def _build(
 
 
 def _routes(
-    builder: Builder, service: Service, router: MetaRouter | None, codecs: tuple[str, ...]
+    builder: Builder,
+    service: Service,
+    router: MetaRouter | None,
+    codecs: tuple[str, ...],
+    hashed: Hashed,
 ) -> dict[str, Resource]:
     made = {}
     for port, codec in zip(service.ports, codecs, strict=True):
@@ -224,9 +234,9 @@ def _routes(
             made[name] = builder.resource(
                 messages.ROUTE,
                 name,
-                router.routes if router else (),
+                (router.routes if router else (), hashed),
                 functools.partial(
-                    routes.route_configuration, service.hostname, port.number, router
+                    routes.route_configuration, service.hostname, port.number, router, dict(hashed)
                 ),
             )
     return made

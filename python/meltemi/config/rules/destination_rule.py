@@ -14,6 +14,7 @@ _SETTINGS = ("loadBalancer", "connectionPool", "outlierDetection", "tls")
 _WHOLE = ("tunnel", "proxyProtocol", "retryBudget")  # of all ports only
 _CONFIG_MAP = "configmap://"
 _MAGLEV_LIMIT = 5_000_011  # Envoy's largest table
+MAX_RING_SIZE = 8 * 1024 * 1024  # Envoy's largest ring
 
 
 def check(spec: Place, namespace: str) -> Iterator[Finding]:
@@ -168,6 +169,10 @@ def _consistent_hash(consistent: Place) -> Iterator[Finding]:
         elif name.text in seen:
             yield name.error("duplicate-value", f"the attribute {name.text!r} is there twice")
         seen.add(name.text)
+    for size in (consistent["minimumRingSize"], consistent["ringHash"]["minimumRingSize"]):
+        if size.number and size.number > MAX_RING_SIZE:
+            message = f"a ring has at most {MAX_RING_SIZE} places: it gets so many"
+            yield size.warning("out-of-range", message, f"{MAX_RING_SIZE} or less")
     size = consistent["minimumRingSize"]
     if size.number:
         yield size.warning(

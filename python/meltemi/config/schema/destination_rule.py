@@ -56,9 +56,9 @@ class MagLev(Schema):
 
 class ConsistentHash(Schema):
     http_header_name: str | None = None
-    http_cookie: HttpCookie | None = None
+    http_cookie: Annotated[HttpCookie | None, not_yet] = None
     use_source_ip: bool | None = None
-    http_query_parameter_name: str | None = None
+    http_query_parameter_name: Annotated[str | None, not_yet] = None
     ring_hash: RingHash | None = None
     maglev: MagLev | None = None
     minimum_ring_size: UInt64 | None = None
@@ -96,7 +96,7 @@ class Warmup(Schema):
 
 class LoadBalancerSettings(Schema):
     simple: Annotated[Simple | None, NotYet(but=_DONE)] = None
-    consistent_hash: Annotated[ConsistentHash | None, not_yet] = None
+    consistent_hash: ConsistentHash | None = None
     locality_lb_setting: Annotated[LocalityLbSetting | None, not_yet] = None
     zone_aware_lb_setting: Annotated[ZoneAwareLbSetting | None, not_yet] = None
     warmup_duration_secs: Annotated[Duration | None, not_yet] = None
