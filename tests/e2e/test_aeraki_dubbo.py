@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 import yaml
 from dubbo_wire import Reply, Request
 from hello_mesh import answered_by, put_programs
-from mesh import Mesh, running
+from mesh import Mesh, eventually, running
 from protocols import DubboConnection
 
 NAMESPACE = "metaprotocol"
@@ -152,6 +154,71 @@ def test_subsets_are_named_the_same_by_rules_clusters_and_endpoints(
         if entry["endpoint_config"]["cluster_name"] == cluster
     ]
     assert sum(len(locality["lb_endpoints"]) for locality in endpoints["endpoints"]) == 2
+
+
+@pytest.fixture
+def hashed(demo: Mesh, cases: Path) -> Iterator[None]:
+    """Aeraki's rules for consistent hashing: by `method`."""
+    rules = cases / DATA / "consistent-hash-lb"
+    apply(demo, rules / "destinationrule.yaml", rules / "metarouter-sample.yaml")
+    yield
+    apply(demo, cases / DATA / "destinationrule.yaml")
+
+
+def test_consistent_hashing_sends_10_of_10_calls_of_a_method_to_one_provider(
+    hashed: None, consumer: DubboConnection
+) -> None:
+    assert list(versions(consumer, 10).values()) == [10]
+    used = set()
+    for number in range(20):
+        replies = versions(consumer, 10, f"sayHello{number}")
+        assert list(replies.values()) == [10], number
+        used |= set(replies)
+    assert used == {"v1", "v2"}
+
+
+def test_consistent_hashing_gives_the_same_provider_after_the_sidecar_was_killed(
+    demo: Mesh, hashed: None, consumer: DubboConnection
+) -> None:
+    methods = [f"sayHello{number}" for number in range(12)]
+    before = [versions(consumer, 1, method) for method in methods]
+    name = f"dubbo-sample-consumer-0.{NAMESPACE} sidecar"
+    old = demo.processes()[name]["pid"]
+    os.kill(old, signal.SIGKILL)
+    eventually(lambda: demo.processes()[name]["pid"] not in (None, old), 15)
+    host = demo.environment(CONSUMER)[f"{HOST.upper().replace('.', '_')}_SERVICE_HOST"]
+    eventually(lambda: _is_answered(host), 20)
+    with DubboConnection(host, PORT) as again:
+        assert isinstance(again, DubboConnection)
+        assert [versions(again, 1, method) for method in methods] == before
+
+
+def test_explain_names_the_provider_that_a_method_goes_to(
+    demo: Mesh, hashed: None, consumer: DubboConnection
+) -> None:
+    addresses = {
+        instance["address"]: version
+        for version in ("v1", "v2")
+        for instance in demo.workloads()[f"dubbo-sample-provider-{version}.{NAMESPACE}"][
+            "instances"
+        ]
+    }
+    for number in range(8):
+        method = f"sayHello{number}"
+        question = ("explain", HOST, "--from", CONSUMER, "--attr", f"method={method}")
+        [cluster] = demo.meltemi(*question, "-o", "json").json()["clusters"]
+        assert (cluster["balancer"], cluster["hashed_by"]) == ("RING_HASH", ["attribute method"])
+        expected = addresses[cluster["endpoint"].rpartition(":")[0]]
+        assert list(versions(consumer, 3, method)) == [expected]
+
+
+def _is_answered(host: str) -> bool:
+    try:
+        with DubboConnection(host, PORT) as connection:
+            assert isinstance(connection, DubboConnection)
+            return not say_hello(connection).failed
+    except (OSError, EOFError):
+        return False
 
 
 def test_the_local_limit_lets_2_of_10_calls_through_and_says_why_not_the_others(
