@@ -37,12 +37,17 @@ HARMLESS = (TProtocolException.DEPTH_LIMIT,)
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+MOST = 3000
+"""Scalars of one value: containers within containers, each of 130, would be millions of them."""
+
+
 class Value:
     """A value of any type, as (type, content); containers hold values of one type."""
 
-    def __init__(self, ttype: int, content: Any) -> None:
+    def __init__(self, ttype: int, content: Any, scalars: int = 1) -> None:
         self.ttype = ttype
         self.content = content
+        self.scalars = scalars
 
     def __repr__(self) -> str:
         return f"{TType._VALUES_TO_NAMES[self.ttype]}:{self.content!r}"
@@ -56,11 +61,23 @@ def containers(values: st.SearchStrategy[Value]) -> st.SearchStrategy[Value]:
     # An element repeated is a container of one type, whatever the element is.
     sizes = st.sampled_from([0, 1, 2, 3, 14, 15, 16, 127, 130])
     lists = st.tuples(st.sampled_from([TType.LIST, TType.SET]), values, sizes).map(
-        lambda drawn: Value(drawn[0], (drawn[1], drawn[2]))
+        lambda drawn: repeated(drawn[0], (drawn[1],), drawn[2])
     )
-    maps = st.tuples(values, values, st.integers(0, 5)).map(lambda c: Value(TType.MAP, c))
+    maps = st.tuples(values, values, st.integers(0, 5)).map(
+        lambda drawn: repeated(TType.MAP, drawn[:2], drawn[2])
+    )
     fields = st.lists(st.tuples(st.integers(-(2**15), 2**15 - 1), values), max_size=4)
-    return lists | maps | fields.map(lambda content: Value(TType.STRUCT, content))
+    return lists | maps | fields.map(structure)
+
+
+def repeated(ttype: int, elements: tuple[Value, ...], size: int) -> Value:
+    scalars = sum(element.scalars for element in elements)
+    size = min(size, max(1, MOST // scalars))
+    return Value(ttype, (*elements, size), 1 + size * scalars)
+
+
+def structure(fields: list[tuple[int, Value]]) -> Value:
+    return Value(TType.STRUCT, fields, 1 + sum(field.scalars for _, field in fields))
 
 
 VALUES = st.recursive(st.sampled_from(sorted(SCALARS)).flatmap(scalar), containers, max_leaves=8)
