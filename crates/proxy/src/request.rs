@@ -1,7 +1,6 @@
 //! Requests in flight: slots whose memory is used again, linked in the order of their replies and in
 //! the order of their deadlines.
 
-use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,42 +44,22 @@ pub(crate) struct Kept {
 /// Endpoints that a request was tried at, by index; more are forgotten, and tried again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tried {
-    /// Half as large as what indexes a slice: every request in flight has them.
-    indices: [u32; MOST_TRIED],
-    count: u32,
-}
-
-const MOST_TRIED: usize = 8;
-
-/// The indices of [`Tried`].
-pub(crate) struct Indices {
-    all: [usize; MOST_TRIED],
+    indices: [usize; 8],
     count: usize,
 }
 
-impl Deref for Indices {
-    type Target = [usize];
-
-    fn deref(&self) -> &[usize] {
-        &self.all[..self.count]
-    }
-}
-
 impl Tried {
-    pub(crate) const fn push(&mut self, index: usize) {
-        self.indices[self.count() % MOST_TRIED] = index as u32;
+    pub(crate) fn push(&mut self, index: usize) {
+        self.indices[self.count % 8] = index;
         self.count += 1;
     }
 
-    pub(crate) fn all(&self) -> Indices {
-        Indices {
-            all: self.indices.map(|index| index as usize),
-            count: self.count().min(MOST_TRIED),
-        }
+    pub(crate) fn all(&self) -> &[usize] {
+        &self.indices[..self.count.min(8)]
     }
 
     pub(crate) const fn count(&self) -> usize {
-        self.count as usize
+        self.count
     }
 }
 

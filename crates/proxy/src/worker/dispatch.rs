@@ -51,7 +51,7 @@ impl Worker {
             let wanted = cluster
                 .max_in_flight
                 .unwrap_or(protocol.default_max_in_flight());
-            let Some((index, endpoint)) = entry.pick(&mut self.rng, &tried.all(), hash) else {
+            let Some((index, endpoint)) = entry.pick(&mut self.rng, tried.all(), hash) else {
                 return self.nobody_left(id, &failure);
             };
             let by_order = protocol.correlation() == Correlation::Order;

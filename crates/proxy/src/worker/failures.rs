@@ -74,7 +74,7 @@ impl Worker {
             let tried = request.tried;
             let cluster = &mut self.clusters[number];
             cluster.counters.upstream_rq_retry += 1;
-            let picked = cluster.balancer.pick(&mut self.rng, &tried.all(), None);
+            let picked = cluster.balancer.pick(&mut self.rng, tried.all(), None);
             picked.is_none()
         };
         let Some(kept) = self.take_kept(id) else {

@@ -64,7 +64,7 @@ impl Worker {
             let picked = if usable {
                 // Of a connection nothing else is known that could be hashed.
                 let hash = entry.goes_by_hash().then(|| hash_of_address(remote.ip()));
-                entry.pick(&mut self.rng, &tried.all(), hash)
+                entry.pick(&mut self.rng, tried.all(), hash)
             } else {
                 None
             };

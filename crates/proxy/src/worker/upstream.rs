@@ -188,7 +188,7 @@ impl Worker {
         let (number, tried) = (request.cluster as usize, request.tried);
         if self.clusters[number]
             .balancer
-            .pick(&mut self.rng, &tried.all(), None)
+            .pick(&mut self.rng, tried.all(), None)
             .is_none()
         {
             let message = format!(
