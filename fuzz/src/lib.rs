@@ -102,3 +102,21 @@ pub fn use_all(protocol: &dyn Protocol, direction: Direction, bytes: &[u8]) {
         start = end;
     }
 }
+
+/// Requests are the same frames whether they come whole or in pieces, which the first byte chooses.
+pub fn read_in_pieces(protocol: &dyn Protocol, input: &[u8]) {
+    let Some((&seed, bytes)) = input.split_first() else {
+        return;
+    };
+    let (whole, whole_end) = frames(protocol, Direction::Request, bytes, || usize::MAX / 2);
+    let mut state = u32::from(seed);
+    let (pieces, pieces_end) = frames(protocol, Direction::Request, bytes, || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 28) as usize
+    });
+    for ((end, frame), (other_end, other)) in whole.iter().zip(&pieces) {
+        assert_eq!(end, other_end);
+        assert_eq!(format!("{frame:?}"), format!("{other:?}"));
+    }
+    assert_eq!((pieces.len(), pieces_end), (whole.len(), whole_end));
+}
