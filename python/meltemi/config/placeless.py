@@ -101,7 +101,7 @@ def _protocols(
 
 def _hosts(item: Object) -> list[str]:
     if isinstance(item.spec, ServiceSpec):
-        return [f"{item.ref.name}.{item.ref.namespace}.svc.cluster.local"]
+        return [full_host(item.ref.name, item.ref.namespace)]
     return [host.lower().removesuffix(".") for host in item.spec.hosts]
 
 

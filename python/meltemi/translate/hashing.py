@@ -28,12 +28,10 @@ def clusters(
             other = index.mesh.services.get(host)
             by_host[host] = index.rules.rule(other, namespace) if other is not None else None
         governing = by_host[host]
-        if governing is None:
+        subset = rules.subsets(governing).get(destination.subset) if governing else None
+        if subset is None:
             continue
-        subset = rules.subsets(governing).get(destination.subset)
         for port in (destination.port,) if destination.port else _ports(service):
-            if subset is None:
-                continue
             policy = rules.policy(governing, subset if subset.name else None, port)
             if isinstance(policy.load_balancer, ConsistentHash):
                 name = names.outbound(port, destination.subset, host)
