@@ -19,7 +19,7 @@ import grpc.aio
 METHOD = "/bare.Push/Stream"
 
 
-class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     def __init__(self) -> None:
         self.queues: set[asyncio.Queue[bytes]] = set()
 

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -131,6 +132,9 @@ class _Caller:
             while not holds():
                 await asyncio.sleep(0.02)
 
+    def has_edit_since(self, moment: float) -> bool:
+        return self.edited_at > moment
+
     def close(self) -> None:
         self._engine.close()
 
@@ -161,7 +165,7 @@ async def _edits(directory: Path, texts: list[str], caller: _Caller, edits: int)
         edited = text.replace(before, documents.router(EDITED, weight))
         began = time.perf_counter()
         path.write_text(edited)
-        await caller.until(lambda began=began: caller.edited_at > began)  # type: ignore[misc]
+        await caller.until(partial(caller.has_edit_since, began))
         if number:  # the first warms up
             took.append(caller.edited_at - began)
         if number % 3 == 1:

@@ -49,12 +49,14 @@ def read(sock: socket.socket) -> bytes:
 class _Provider(socketserver.BaseRequestHandler):
     """Answers each two-way call with the golden reply; remembers what came, byte for byte."""
 
+    server: _Server
+
     def handle(self) -> None:
-        self.server.connections += 1  # type: ignore[attr-defined]
+        self.server.connections += 1
         while frame := read(self.request):
-            self.server.seen.append(frame)  # type: ignore[attr-defined]
+            self.server.seen.append(frame)
             if frame[2] & ONEWAY:
-                reply = golden(self.server.reply)  # type: ignore[attr-defined]
+                reply = golden(self.server.reply)
                 self.request.sendall(with_id(reply, int.from_bytes(frame[ID], "big")))
 
 
@@ -63,14 +65,19 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
 
+    def __init__(self, port: int, reply: str) -> None:
+        self.seen: list[bytes] = []
+        self.connections = 0
+        self.reply = reply
+        super().__init__(("127.0.0.1", port), _Provider)
+
 
 @pytest.fixture
 def provider(free_port: Callable[[], int]) -> Iterator[Callable[[str], _Server]]:
     servers: list[_Server] = []
 
     def start(reply: str) -> _Server:
-        server = _Server(("127.0.0.1", free_port()), _Provider)
-        server.seen, server.connections, server.reply = [], 0, reply  # type: ignore[attr-defined]
+        server = _Server(free_port(), reply)
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return server

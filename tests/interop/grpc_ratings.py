@@ -14,7 +14,7 @@ import grpc
 SLOW_S = 5.0
 
 
-class Everything(grpc.GenericRpcHandler):  # type: ignore[misc]
+class Everything(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """Bytes in, the version out."""
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
@@ -266,13 +267,16 @@ def test_a_change_of_rules_fails_no_call(shop: Mesh, caller: Caller) -> None:
         while not done.is_set():
             seen.append(caller.call(count=20).answers)
 
+    def served_by(version: str, before: int) -> bool:
+        return {version: 20} in seen[before:]
+
     thread = threading.Thread(target=calls)
     thread.start()
     try:
         for version in ("v2", "v3", "v1", "v2"):
             rules(shop, f"- route: [{{destination: {{host: ratings, subset: {version}}}}}]")
             before = len(seen)
-            eventually(lambda v=version, n=before: {v: 20} in seen[n:], 20)  # type: ignore[misc]
+            eventually(partial(served_by, version, before), 20)
     finally:
         done.set()
         thread.join()

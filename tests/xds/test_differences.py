@@ -23,11 +23,11 @@ class Counted(dict[str, Resource]):
         self.walks += 1
         return super().__iter__()
 
-    def items(self) -> ItemsView[str, Resource]:  # type: ignore[override]
+    def items(self) -> ItemsView[str, Resource]:  # type: ignore[override]  # counts
         self.walks += 1
         return super().items()
 
-    def values(self) -> ValuesView[Resource]:  # type: ignore[override]
+    def values(self) -> ValuesView[Resource]:  # type: ignore[override]  # counts
         self.walks += 1
         return super().values()
 

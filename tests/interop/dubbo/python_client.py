@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from dubbo_ssl.client import DubboClient  # type: ignore[import-not-found]  # not of this project
-from dubbo_ssl.codec.encoder import Object  # type: ignore[import-not-found]
-from dubbo_ssl.connection import connections  # type: ignore[import-not-found]
+from dubbo_ssl.codec.encoder import Object  # type: ignore[import-not-found]  # not of this project
+from dubbo_ssl.connection import connections  # type: ignore[import-not-found]  # not of this project
 
 IDLE_S = 0.3
 """A connection idle for so long is sent a heartbeat; after three without answer it is made anew."""
