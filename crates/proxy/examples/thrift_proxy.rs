@@ -99,10 +99,12 @@ fn snapshot(
             name: "method".into(),
             matcher: Matcher::Exact(b"sayHello".to_vec().into()),
             invert: false,
+            missing_is_empty: false,
         }],
         clusters: WeightedClusters::new(names.iter().cloned())?,
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        http: None,
         hash_policy: Vec::new(),
     };
     let rest = Route {
@@ -111,6 +113,7 @@ fn snapshot(
         clusters: WeightedClusters::new(names)?,
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        http: None,
         hash_policy: Vec::new(),
     };
     let table =

@@ -143,10 +143,12 @@ fn start(server: SocketAddr, max_in_flight: u32) -> (Engine, SocketAddr) {
             name: "method".into(),
             matcher: Matcher::Prefix(b"say".to_vec().into()),
             invert: false,
+            missing_is_empty: false,
         }],
         clusters: WeightedClusters::single("one"),
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        http: None,
         hash_policy: Vec::new(),
     };
     let listener = Listener {

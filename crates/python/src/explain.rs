@@ -181,7 +181,10 @@ fn mutation<'py>(py: Python<'py>, changes: &[Mutation]) -> PyResult<Bound<'py, P
     for change in changes {
         let dict = PyDict::new(py);
         match change {
-            Mutation::Set(name, value) => {
+            Mutation::Set(name, value)
+            | Mutation::Append(name, value)
+            | Mutation::SetIfMissing(name, value)
+            | Mutation::SetIfPresent(name, value) => {
                 dict.set_item("key", &**name)?;
                 dict.set_item("value", &**value)?;
             }

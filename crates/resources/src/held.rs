@@ -169,6 +169,13 @@ impl<T> Held<T> {
     }
 }
 
+/// Compiles each version from nothing: what it was before does not matter.
+pub(crate) fn anew<T>(
+    compile: impl Fn(&str, &[u8]) -> Result<T, Invalid>,
+) -> impl FnMut(&str, &[u8], Option<&T>) -> Result<T, Invalid> {
+    move |name, bytes, _| compile(name, bytes)
+}
+
 /// Which of the two would hold is not defined, so neither does.
 fn named_twice<'n>(
     resources: &[(&'n str, &[u8])],

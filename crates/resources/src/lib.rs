@@ -5,10 +5,13 @@
 //! `proxy` is given the second. Nothing here knows sockets, clocks or Python.
 #![forbid(unsafe_code)]
 
+mod client;
+mod cluster_store;
 mod clusters;
 mod endpoints;
 mod field;
 mod held;
+mod http;
 mod invalid;
 mod json;
 mod listeners;
@@ -20,10 +23,11 @@ mod snapshot;
 mod store;
 mod workloads;
 
+pub use client::{ClientListener, ClientSnapshot, ClientStore};
 pub use local_rate_limit::{LimitCondition, LocalRateLimit};
 pub use meltemi_balancer::{Endpoint, HashTable, Peer, Policy};
 pub use meltemi_limiter::Rate;
-pub use meltemi_routing::RouteTable;
+pub use meltemi_routing::{RouteTable, VirtualHosts};
 pub use routes::route_table;
 pub use snapshot::{
     Cluster, Direction, Listener, MetaProtocol, NetworkFilter, RouteSource, Snapshot, TypedConfig,

@@ -283,6 +283,7 @@ fn route(from: &envoy::Route) -> Result<Route, Invalid> {
             &from.response_headers_to_add,
             &from.response_headers_to_remove,
         ),
+        http: None,
     })
 }
 
@@ -314,6 +315,7 @@ fn inline_route(from: &aeraki::Route) -> Result<Route, Invalid> {
         hash_policy: inline_hash_policies(from.route.as_ref()),
         request_mutation: pairs(&from.request_mutation),
         response_mutation: pairs(&from.response_mutation),
+        http: None,
     })
 }
 
@@ -383,6 +385,7 @@ fn header_match(from: &envoy::HeaderMatcher) -> Result<AttributeMatch, Invalid> 
         name: from.name.as_str().into(),
         matcher,
         invert,
+        missing_is_empty: false,
     })
 }
 

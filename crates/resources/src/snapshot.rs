@@ -59,7 +59,7 @@ pub enum NetworkFilter {
 }
 
 /// `envoy.filters.network.meta_protocol_proxy`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetaProtocol {
     /// First part of the names of its stats.
     pub stat_prefix: Arc<str>,
@@ -89,12 +89,12 @@ pub struct TypedConfig {
 }
 
 /// Where the routes of a listener come from.
-#[derive(Clone, Debug)]
-pub enum RouteSource {
-    /// A route configuration of this name, in [`Snapshot::routes`] once it is there.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RouteSource<T = RouteTable> {
+    /// A route configuration of this name, among the snapshot's routes once it is there.
     Rds(Arc<str>),
     /// Written in the listener.
-    Inline(Arc<RouteTable>),
+    Inline(Arc<T>),
 }
 
 /// Endpoints that serve the same thing, and how they are reached.
@@ -121,28 +121,12 @@ pub struct Cluster {
     pub refuse: Option<Arc<str>>,
 }
 
-impl PartialEq for MetaProtocol {
-    fn eq(&self, other: &Self) -> bool {
-        self.stat_prefix == other.stat_prefix
-            && self.protocol == other.protocol
-            && self.codec == other.codec
-            && self.routes == other.routes
-            && self.filters == other.filters
-            && self.idle_timeout == other.idle_timeout
-            && self.replies_in_any_order == other.replies_in_any_order
-    }
-}
-
-impl Eq for MetaProtocol {}
-
-impl PartialEq for RouteSource {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Rds(a), Self::Rds(b)) => a == b,
-            (Self::Inline(a), Self::Inline(b)) => a.name() == b.name() && a.routes() == b.routes(),
-            _ => false,
+/// Not derived: that would ask for routes that can be cloned.
+impl<T> Clone for RouteSource<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Rds(name) => Self::Rds(Arc::clone(name)),
+            Self::Inline(routes) => Self::Inline(Arc::clone(routes)),
         }
     }
 }
-
-impl Eq for RouteSource {}

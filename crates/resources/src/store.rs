@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use meltemi_balancer::{Endpoint, HashTable, Peer};
+use meltemi_balancer::Peer;
 
-use crate::clusters::{self, Definition, Source};
-use crate::held::Held;
+use crate::cluster_store::Clusters;
+use crate::held::{Held, anew};
 use crate::invalid::Invalid;
 use crate::routes::Routes;
-use crate::{Cluster, Listener, NetworkFilter, RouteSource, Snapshot};
-use crate::{endpoints, listeners, routes, workloads};
+use crate::{Listener, NetworkFilter, RouteSource, Snapshot};
+use crate::{listeners, routes, workloads};
 
 /// The type URLs that [`Store::update`] takes.
 pub mod type_url {
@@ -47,11 +47,8 @@ pub struct Rejected {
 pub struct Store {
     listeners: Held<Arc<Listener>>,
     routes: Held<Routes>,
-    definitions: Held<Definition>,
-    assignments: Held<Arc<[Endpoint]>>,
+    clusters: Clusters,
     workloads: Held<(Vec<IpAddr>, Arc<Peer>)>,
-    /// Clusters whose endpoints are known.
-    clusters: HashMap<Arc<str>, Arc<Cluster>>,
     snapshot: Arc<Snapshot>,
 }
 
@@ -79,16 +76,12 @@ impl Store {
         let changed = match type_url {
             type_url::LISTENER => self.update_listeners(resources, removed, &mut rejected),
             type_url::ROUTE => self.update_routes(resources, removed, &mut rejected),
-            type_url::CLUSTER => self.update_clusters(resources, removed, &mut rejected),
-            type_url::ENDPOINT => self.update_endpoints(resources, removed, &mut rejected),
+            type_url::CLUSTER => self.clusters.update(resources, removed, &mut rejected),
+            type_url::ENDPOINT => self
+                .clusters
+                .update_endpoints(resources, removed, &mut rejected),
             type_url::WORKLOAD => self.update_workloads(resources, removed, &mut rejected),
-            other => {
-                let refuse = |(name, _): &(&str, &[u8])| Rejected {
-                    name: (*name).to_owned(),
-                    reason: format!("resources of type {other} are not used here"),
-                };
-                return resources.iter().map(refuse).collect();
-            }
+            other => return of_unknown_type(other, resources),
         };
         if changed {
             self.publish(type_url == type_url::WORKLOAD);
@@ -105,13 +98,7 @@ impl Store {
     /// Clusters whose endpoints have not come yet, so that nothing can use them; in order of name.
     #[must_use]
     pub fn warming(&self) -> Vec<Arc<str>> {
-        let waits = self
-            .definitions
-            .iter()
-            .filter(|(name, _)| !self.clusters.contains_key(*name));
-        let mut names: Vec<_> = waits.map(|(name, _)| Arc::clone(name)).collect();
-        names.sort_unstable();
-        names
+        self.clusters.warming()
     }
 
     fn update_listeners(
@@ -202,55 +189,6 @@ impl Store {
         self.routes.sweep(&used.collect())
     }
 
-    fn update_clusters(
-        &mut self,
-        resources: &[(&str, &[u8])],
-        removed: &[&str],
-        rejected: &mut Vec<Rejected>,
-    ) -> bool {
-        let mut changed = false;
-        for name in removed {
-            self.definitions.remove(name);
-            changed |= self.clusters.remove(*name).is_some();
-        }
-        let same = |a: &Definition, b: &Definition| a == b;
-        let updated = self
-            .definitions
-            .apply(resources, rejected, anew(clusters::definition), same);
-        for name in updated {
-            changed |= self.refresh(&name);
-        }
-        changed
-    }
-
-    fn update_endpoints(
-        &mut self,
-        resources: &[(&str, &[u8])],
-        removed: &[&str],
-        rejected: &mut Vec<Rejected>,
-    ) -> bool {
-        for name in removed {
-            self.assignments.remove(name);
-        }
-        let same = |a: &Arc<[Endpoint]>, b: &Arc<[Endpoint]>| a == b;
-        let updated: HashSet<_> = self
-            .assignments
-            .apply(resources, rejected, anew(endpoints::assignment), same)
-            .into_iter()
-            .collect();
-        let concerned =
-            self.definitions
-                .iter()
-                .filter(|(_, definition)| match &definition.source {
-                    Source::Eds(service) => updated.contains(service),
-                    Source::Inline => false,
-                });
-        let concerned: Vec<_> = concerned.map(|(name, _)| Arc::clone(name)).collect();
-        concerned
-            .iter()
-            .fold(false, |changed, name| self.refresh(name) | changed)
-    }
-
     fn update_workloads(
         &mut self,
         resources: &[(&str, &[u8])],
@@ -269,36 +207,6 @@ impl Store {
         gone > 0 || !changed.is_empty()
     }
 
-    /// Makes the cluster that holds from its definition and its endpoints. Without endpoints, what held
-    /// before goes on: nothing is broken before its successor is made. Says whether anything changed.
-    fn refresh(&mut self, name: &Arc<str>) -> bool {
-        let Some(Definition { cluster, source }) = self.definitions.get(name) else {
-            return false;
-        };
-        let endpoints = match source {
-            Source::Inline => Some(&cluster.endpoints),
-            Source::Eds(service) => self.assignments.get(service),
-        };
-        let Some(endpoints) = endpoints else {
-            return false;
-        };
-        let held = self.clusters.get(name);
-        let table = held.and_then(|held| held.table.clone());
-        let mut cluster = Cluster {
-            endpoints: Arc::clone(endpoints),
-            table: table.filter(|table| table.is_of(cluster.policy, endpoints)),
-            ..cluster.clone()
-        };
-        if held.is_some_and(|held| **held == cluster) {
-            return false;
-        }
-        if cluster.table.is_none() {
-            cluster.table = HashTable::new(cluster.policy, endpoints).map(Arc::new);
-        }
-        self.clusters.insert(Arc::clone(name), Arc::new(cluster));
-        true
-    }
-
     fn publish(&mut self, peers_changed: bool) {
         let shared = |(name, value): (&Arc<str>, &Arc<_>)| (Arc::clone(name), Arc::clone(value));
         self.snapshot = Arc::new(Snapshot {
@@ -308,7 +216,7 @@ impl Store {
                 .iter()
                 .map(|(name, routes)| (Arc::clone(name), Arc::clone(&routes.table)))
                 .collect(),
-            clusters: self.clusters.clone(),
+            clusters: self.clusters.ready(),
             peers: if peers_changed {
                 self.peers()
             } else {
@@ -329,11 +237,13 @@ impl Store {
     }
 }
 
-/// Compiles each version from nothing: what it was before does not matter.
-fn anew<T>(
-    compile: impl Fn(&str, &[u8]) -> Result<T, Invalid>,
-) -> impl FnMut(&str, &[u8], Option<&T>) -> Result<T, Invalid> {
-    move |name, bytes, _| compile(name, bytes)
+/// Refuses all resources of a type that a store does not take.
+pub(crate) fn of_unknown_type(type_url: &str, resources: &[(&str, &[u8])]) -> Vec<Rejected> {
+    let refuse = |(name, _): &(&str, &[u8])| Rejected {
+        name: (*name).to_owned(),
+        reason: format!("resources of type {type_url} are not used here"),
+    };
+    resources.iter().map(refuse).collect()
 }
 
 /// Which listener has which address.

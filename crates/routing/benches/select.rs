@@ -53,6 +53,7 @@ fn matches(kind: Kind, place: usize) -> Vec<AttributeMatch> {
         name: name.into(),
         matcher,
         invert: false,
+        missing_is_empty: false,
     };
     let value: Arc<[u8]> = format!("method{place:05}").as_bytes().into();
     match kind {
@@ -72,6 +73,7 @@ fn routes(kind: Kind, count: usize) -> Vec<Route> {
         clusters: WeightedClusters::single("cluster"),
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        http: None,
         hash_policy: Vec::new(),
     };
     (0..count).map(route).collect()

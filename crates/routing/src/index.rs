@@ -385,14 +385,14 @@ fn key(bytes: &[u8]) -> u64 {
 
 fn exact_value(condition: &Condition) -> Option<&Arc<[u8]>> {
     match &condition.test {
-        Test::Exact(value) if !condition.invert => Some(value),
+        Test::Exact(value) if condition.is_positive() => Some(value),
         _ => None,
     }
 }
 
 fn prefix_value(condition: &Condition) -> Option<&Arc<[u8]>> {
     match &condition.test {
-        Test::Prefix(value) if !condition.invert => Some(value),
+        Test::Prefix(value) if condition.is_positive() => Some(value),
         _ => None,
     }
 }

@@ -8,17 +8,25 @@
 mod first_match;
 mod hash;
 mod hash_policy;
+mod http;
 mod index;
 mod matcher;
+mod request;
+mod retry;
 mod route;
 mod table;
 mod trace;
+mod virtual_hosts;
 mod weighted;
 
 pub use first_match::{FirstMatch, MatchError};
 pub use hash_policy::{HashPolicy, HashSource, hash_of_address};
+pub use http::{Answer, HttpAction, Mutations};
 pub use matcher::{AttributeMatch, Matcher, check_regex};
+pub use request::{FULL_PATH, PATH, Request};
+pub use retry::{AnyMatch, RetryOn, RetryPolicy};
 pub use route::{Attributes, CompiledRoute, Mutation, Route};
 pub use table::{RouteError, RouteTable};
 pub use trace::{ConditionTrace, RouteTrace};
+pub use virtual_hosts::{DomainError, VirtualHost, VirtualHosts};
 pub use weighted::{WeightedChoice, WeightedClusters};

@@ -16,9 +16,11 @@ pub struct AttributeMatch {
     ///
     /// As in Envoy's `invert_match`: a missing attribute satisfies no condition on its value.
     pub invert: bool,
+    /// A missing attribute counts as an empty one (Envoy's `treat_missing_header_as_empty`).
+    pub missing_is_empty: bool,
 }
 
-/// What a value is compared with; case-sensitive, byte by byte.
+/// What a value is compared with; byte by byte, and case-sensitive if nothing else is said.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Matcher {
     /// The whole value.
@@ -35,6 +37,12 @@ pub enum Matcher {
     Range(i64, i64),
     /// That there is a value at all, be it empty.
     Present,
+    /// How a path starts: the whole path, or up to a `/` (Envoy's `path_separated_prefix`).
+    PathPrefix(Arc<[u8]>),
+    /// The one in it, whatever the case of ASCII letters; an expression or a number is what it was.
+    IgnoreCase(Box<Matcher>),
+    /// A condition that cannot be evaluated here, and why: it never holds, inverted or not.
+    Never(Arc<str>),
 }
 
 impl fmt::Display for AttributeMatch {
@@ -43,7 +51,11 @@ impl fmt::Display for AttributeMatch {
         if self.invert {
             f.write_str("not ")?;
         }
-        self.matcher.fmt(f)
+        self.matcher.fmt(f)?;
+        if self.missing_is_empty {
+            f.write_str(", missing as empty,")?;
+        }
+        Ok(())
     }
 }
 
@@ -57,9 +69,17 @@ impl fmt::Display for Matcher {
             Self::Regex(pattern) => write!(f, "regex {pattern:?}"),
             Self::Range(start, end) => write!(f, "in [{start}, {end})"),
             Self::Present => f.write_str("present"),
+            Self::PathPrefix(value) => {
+                write!(f, "path prefix {:?}", String::from_utf8_lossy(value))
+            }
+            Self::IgnoreCase(matcher) => write!(f, "{matcher} in any case"),
+            Self::Never(reason) => write!(f, "cannot be evaluated ({reason}), so it"),
         }
     }
 }
+
+/// What the names of attributes start with that are parameters of a query.
+pub(crate) const QUERY: char = '?';
 
 /// Memory that one compiled expression may take: Envoy's default for RE2 programs is of this order,
 /// and 64 KiB of pattern with nested counts stops here instead of taking gigabytes.
@@ -83,6 +103,8 @@ pub(crate) struct Condition {
     pub(crate) name: Arc<str>,
     pub(crate) test: Test,
     pub(crate) invert: bool,
+    /// Whether a request without the attribute satisfies it.
+    pub(crate) if_missing: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +116,20 @@ pub(crate) enum Test {
     Regex(FullMatch),
     Range(i64, i64),
     Present,
+    PathPrefix(Arc<[u8]>),
+    /// The value in lower case.
+    IgnoreCase(Part, Arc<[u8]>),
+    Never,
+}
+
+/// Which part of a value is compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Whole,
+    Start,
+    End,
+    Any,
+    Path,
 }
 
 /// The attribute of a condition that cannot be compiled, and why.
@@ -121,39 +157,70 @@ pub(crate) fn compile(wanted: &[AttributeMatch]) -> Result<Box<[Condition]>, Vec
 
 impl Condition {
     pub(crate) fn compile(from: &AttributeMatch) -> Result<Self, String> {
-        let test = match &from.matcher {
-            Matcher::Exact(value) => Test::Exact(Arc::clone(value)),
-            Matcher::Prefix(value) => Test::Prefix(Arc::clone(value)),
-            Matcher::Suffix(value) => Test::Suffix(Arc::clone(value)),
-            Matcher::Contains(value) => Test::Contains(Arc::clone(value)),
-            Matcher::Regex(pattern) => Test::Regex(FullMatch::new(pattern)?),
-            Matcher::Range(start, end) => Test::Range(*start, *end),
-            Matcher::Present => Test::Present,
-        };
+        let test = Test::compile(&from.matcher)?;
+        // Names of query parameters are told apart by case; all others are not.
         let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
-        let name = if from.name.bytes().all(plain) {
+        let name = if from.name.starts_with(QUERY) || from.name.bytes().all(plain) {
             Arc::clone(&from.name)
         } else {
             from.name.to_lowercase().into()
         };
+        let if_missing = match &test {
+            Test::Never => false,
+            Test::Present => from.invert,
+            test => from.missing_is_empty && test.accepts(b"") != from.invert,
+        };
         Ok(Self {
             name,
+            // What never holds does not hold inverted.
+            invert: from.invert && !matches!(test, Test::Never),
+            if_missing,
             test,
-            invert: from.invert,
         })
+    }
+
+    /// Whether only a value that is there, and that its test accepts, satisfies it.
+    pub(crate) const fn is_positive(&self) -> bool {
+        !self.invert && !self.if_missing
     }
 
     /// Whether a request whose attribute has this value satisfies the condition.
     pub(crate) fn holds(&self, value: Option<&[u8]>) -> bool {
-        match (value, &self.test) {
-            (_, Test::Present) => value.is_some() != self.invert,
-            (Some(value), test) => test.accepts(value) != self.invert,
-            (None, _) => false,
+        match value {
+            Some(value) => self.test.accepts(value) != self.invert,
+            None => self.if_missing,
         }
     }
 }
 
 impl Test {
+    fn compile(from: &Matcher) -> Result<Self, String> {
+        Ok(match from {
+            Matcher::Exact(value) => Self::Exact(Arc::clone(value)),
+            Matcher::Prefix(value) => Self::Prefix(Arc::clone(value)),
+            Matcher::Suffix(value) => Self::Suffix(Arc::clone(value)),
+            Matcher::Contains(value) => Self::Contains(Arc::clone(value)),
+            Matcher::Regex(pattern) => Self::Regex(FullMatch::new(pattern)?),
+            Matcher::Range(start, end) => Self::Range(*start, *end),
+            Matcher::Present => Self::Present,
+            Matcher::PathPrefix(value) => Self::PathPrefix(Arc::clone(value)),
+            Matcher::IgnoreCase(matcher) => Self::compile(matcher)?.ignoring_case(),
+            Matcher::Never(_) => Self::Never,
+        })
+    }
+
+    fn ignoring_case(self) -> Self {
+        let (part, value) = match self {
+            Self::Exact(value) => (Part::Whole, value),
+            Self::Prefix(value) => (Part::Start, value),
+            Self::Suffix(value) => (Part::End, value),
+            Self::Contains(value) => (Part::Any, value),
+            Self::PathPrefix(value) => (Part::Path, value),
+            other => return other,
+        };
+        Self::IgnoreCase(part, value.to_ascii_lowercase().into())
+    }
+
     fn accepts(&self, value: &[u8]) -> bool {
         match self {
             Self::Exact(wanted) => value == &**wanted,
@@ -166,8 +233,44 @@ impl Test {
                 .and_then(|text| text.parse::<i64>().ok())
                 .is_some_and(|number| (*start..*end).contains(&number)),
             Self::Present => true,
+            Self::PathPrefix(wanted) => {
+                value.starts_with(wanted) && ends_a_segment(value, wanted.len())
+            }
+            Self::IgnoreCase(part, wanted) => part.is(value, wanted),
+            Self::Never => false,
         }
     }
+}
+
+impl Part {
+    /// Whether this part of `value` is `wanted`, which is in lower case, without regard to case.
+    fn is(self, value: &[u8], wanted: &[u8]) -> bool {
+        let len = wanted.len();
+        match self {
+            Self::Whole => value.eq_ignore_ascii_case(wanted),
+            Self::Start => is_at(value.get(..len), wanted),
+            Self::End => {
+                let start = value.len().checked_sub(len);
+                is_at(start.map(|start| &value[start..]), wanted)
+            }
+            Self::Any => {
+                len == 0 || {
+                    let mut windows = value.windows(len);
+                    windows.any(|window| window.eq_ignore_ascii_case(wanted))
+                }
+            }
+            Self::Path => is_at(value.get(..len), wanted) && ends_a_segment(value, len),
+        }
+    }
+}
+
+fn is_at(part: Option<&[u8]>, wanted: &[u8]) -> bool {
+    part.is_some_and(|part| part.eq_ignore_ascii_case(wanted))
+}
+
+/// Whether a path ends behind its first `len` bytes, or a `/` follows there.
+fn ends_a_segment(path: &[u8], len: usize) -> bool {
+    path.get(len).is_none_or(|next| *next == b'/')
 }
 
 fn contains(value: &[u8], wanted: &[u8]) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::index::Compiled;
 use crate::matcher::{Condition, compile};
-use crate::{AttributeMatch, HashPolicy, WeightedClusters};
+use crate::{AttributeMatch, HashPolicy, HttpAction, WeightedClusters};
 
 /// What is known of one request.
 pub trait Attributes {
@@ -19,14 +19,22 @@ impl<A: Attributes + ?Sized> Attributes for &A {
     }
 }
 
-/// A change of one attribute of a message that takes the route. Names are compared without case; what is set
-/// wins over what is removed, and of what is set the last.
+/// A change of one attribute of a message that takes the route. Names are compared without case.
+///
+/// In a sidecar, what is set wins over what is removed, and of what is set the last. A client makes
+/// the changes of [`crate::VirtualHost`] one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mutation {
     /// Gives it this value, whether or not it is there: name, value.
     Set(Arc<str>, Arc<str>),
     /// Takes it out, where it is there.
     Remove(Arc<str>),
+    /// Adds a value behind those that are there. Only routes of clients have it.
+    Append(Arc<str>, Arc<str>),
+    /// Gives it this value where there is none. Only routes of clients have it.
+    SetIfMissing(Arc<str>, Arc<str>),
+    /// Gives it this value where there is one. Only routes of clients have it.
+    SetIfPresent(Arc<str>, Arc<str>),
 }
 
 /// One rule: requests that satisfy all of `matches` go to one of `clusters`.
@@ -36,7 +44,7 @@ pub struct Route {
     pub name: Arc<str>,
     /// Conditions, all of which have to hold. None at all: every request matches.
     pub matches: Vec<AttributeMatch>,
-    /// Where the requests go.
+    /// Where the requests go; nowhere only for a route that has an [`HttpAction::answer`].
     pub clusters: WeightedClusters,
     /// What a cluster that balances by hash goes by; mostly empty.
     pub hash_policy: Vec<HashPolicy>,
@@ -44,6 +52,8 @@ pub struct Route {
     pub request_mutation: Vec<Mutation>,
     /// Done to the reply before it is sent back.
     pub response_mutation: Vec<Mutation>,
+    /// What only calls of clients without a sidecar have a use for; None in a sidecar.
+    pub http: Option<Box<HttpAction>>,
 }
 
 /// A route with its conditions compiled. Tables share the routes that did not change between them.

@@ -156,6 +156,15 @@ impl RouteTable {
     }
 }
 
+/// Tables are the same when their routes are.
+impl PartialEq for RouteTable {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.routes == other.routes
+    }
+}
+
+impl Eq for RouteTable {}
+
 fn trace(ordinal: usize, route: &Arc<CompiledRoute>, attributes: &dyn Attributes) -> RouteTrace {
     let conditions = ConditionTrace::all(&route.matches, route.conditions(), attributes);
     RouteTrace {

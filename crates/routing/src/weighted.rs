@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// Clusters and their weights. There is always one with a weight above 0.
+/// Clusters and their weights. There is always one with a weight above 0, but in [`Self::none`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightedClusters {
     names: Box<[Arc<str>]>,
@@ -17,6 +17,15 @@ impl WeightedClusters {
         Self {
             names: Box::new([name.into()]),
             cumulative: Box::new([1]),
+        }
+    }
+
+    /// No cluster at all, for a route that is answered without one; nothing may be picked of it.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            names: Box::default(),
+            cumulative: Box::default(),
         }
     }
 

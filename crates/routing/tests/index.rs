@@ -40,6 +40,7 @@ fn condition(name: &str, matcher: Matcher, invert: bool) -> AttributeMatch {
         name: name.into(),
         matcher,
         invert,
+        missing_is_empty: false,
     }
 }
 
@@ -58,6 +59,7 @@ fn route(matches: Vec<AttributeMatch>) -> Route {
         clusters: WeightedClusters::single("cluster"),
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        http: None,
         hash_policy: Vec::new(),
     }
 }
@@ -69,10 +71,17 @@ fn table(routes: impl IntoIterator<Item = Vec<AttributeMatch>>) -> RouteTable {
 /// What the words of [`Matcher`] mean, without any of the crate's code.
 fn holds(condition: &AttributeMatch, request: &Request) -> bool {
     let name = condition.name.to_lowercase();
-    let Some(value) = request.get(&name) else {
-        return condition.matcher == Matcher::Present && condition.invert;
+    let value = match (request.get(&name), &condition.matcher) {
+        (_, Matcher::Never(_)) => return false,
+        (None, Matcher::Present) => return condition.invert,
+        (None, _) if !condition.missing_is_empty => return false,
+        (value, _) => value.unwrap_or_default(),
     };
-    let held = match &condition.matcher {
+    accepts(&condition.matcher, value) != condition.invert
+}
+
+fn accepts(matcher: &Matcher, value: &[u8]) -> bool {
+    match matcher {
         Matcher::Exact(wanted) => *value == **wanted,
         Matcher::Prefix(wanted) => value.starts_with(wanted),
         Matcher::Suffix(wanted) => value.ends_with(wanted),
@@ -85,8 +94,27 @@ fn holds(condition: &AttributeMatch, request: &Request) -> bool {
             .parse::<i64>()
             .is_ok_and(|number| *start <= number && number < *end),
         Matcher::Present => true,
-    };
-    held != condition.invert
+        Matcher::PathPrefix(wanted) => {
+            let below = [wanted, &b"/"[..]].concat();
+            *value == **wanted || value.starts_with(&below)
+        }
+        Matcher::IgnoreCase(matcher) => {
+            accepts(&in_lower_case(matcher), &value.to_ascii_lowercase())
+        }
+        Matcher::Never(_) => false,
+    }
+}
+
+fn in_lower_case(matcher: &Matcher) -> Matcher {
+    let lower = |value: &Arc<[u8]>| value.to_ascii_lowercase().into();
+    match matcher {
+        Matcher::Exact(value) => Matcher::Exact(lower(value)),
+        Matcher::Prefix(value) => Matcher::Prefix(lower(value)),
+        Matcher::Suffix(value) => Matcher::Suffix(lower(value)),
+        Matcher::Contains(value) => Matcher::Contains(lower(value)),
+        Matcher::PathPrefix(value) => Matcher::PathPrefix(lower(value)),
+        other => other.clone(),
+    }
 }
 
 fn scan(routes: &[Arc<CompiledRoute>], request: &Request) -> Option<usize> {
@@ -97,7 +125,7 @@ fn scan(routes: &[Arc<CompiledRoute>], request: &Request) -> Option<usize> {
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        4 => vec(prop::sample::select(b"ab1".to_vec()), 0..4),
+        4 => vec(prop::sample::select(b"abA1/".to_vec()), 0..4),
         1 => vec(128_u8..=255, 0..3),
         1 => (-3_i64..3).prop_map(|number| number.to_string().into_bytes()),
     ]
@@ -117,14 +145,31 @@ fn any_condition() -> impl Strategy<Value = AttributeMatch> {
         1 => text.prop_map(|text| Matcher::Regex(format!("{text}.*").into())),
         1 => (-3_i64..3, -3_i64..3).prop_map(|(start, end)| Matcher::Range(start, end)),
         1 => Just(Matcher::Present),
+        1 => value().prop_map(|value| Matcher::PathPrefix(value.into())),
+        1 => any_case(),
+        1 => Just(Matcher::Never("no reason".into())),
     ];
-    (name(), matcher, prop::bool::weighted(0.15)).prop_map(|(name, matcher, invert)| {
+    let (invert, missing) = (prop::bool::weighted(0.15), prop::bool::weighted(0.15));
+    (name(), matcher, invert, missing).prop_map(|(name, matcher, invert, missing_is_empty)| {
         AttributeMatch {
             name: name.into(),
             matcher,
             invert,
+            missing_is_empty,
         }
     })
+}
+
+fn any_case() -> impl Strategy<Value = Matcher> {
+    let kinds = [
+        Matcher::Exact,
+        Matcher::Prefix,
+        Matcher::Suffix,
+        Matcher::Contains,
+        Matcher::PathPrefix,
+    ];
+    (prop::sample::select(kinds.to_vec()), value())
+        .prop_map(|(kind, value)| Matcher::IgnoreCase(Box::new(kind(value.into()))))
 }
 
 proptest! {

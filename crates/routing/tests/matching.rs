@@ -21,6 +21,7 @@ fn route(name: &str, matches: Vec<AttributeMatch>) -> Route {
         clusters: WeightedClusters::single("cluster"),
         request_mutation: Vec::new(),
         response_mutation: Vec::new(),
+        http: None,
         hash_policy: Vec::new(),
     }
 }
@@ -30,6 +31,7 @@ fn one(name: &str, matcher: Matcher, invert: bool) -> RouteTable {
         name: name.into(),
         matcher,
         invert,
+        missing_is_empty: false,
     };
     RouteTable::new("table", vec![route("only", vec![condition])]).expect("a valid route")
 }
@@ -120,6 +122,7 @@ fn every_wrong_expression_is_named_with_its_route_and_attribute() {
         name: name.into(),
         matcher: Matcher::Regex(pattern.into()),
         invert: false,
+        missing_is_empty: false,
     };
     let routes = vec![
         route("first", vec![wrong("user", "a"), wrong("lane", "(")]),
@@ -153,6 +156,7 @@ fn an_explanation_ends_with_the_match_and_shows_what_each_condition_saw() {
         name: name.into(),
         matcher: Matcher::Exact(value.as_bytes().into()),
         invert: false,
+        missing_is_empty: false,
     };
     let routes = vec![
         route(

@@ -105,6 +105,8 @@ pub(super) fn encode(
                 remove[removes] = name;
                 removes += 1;
             }
+            // `resources` makes these for clients only.
+            Mutation::Append(..) | Mutation::SetIfMissing(..) | Mutation::SetIfPresent(..) => {}
         }
     }
     let edit = Edit {

@@ -306,6 +306,7 @@ impl Mesh {
                     name: "method".into(),
                     matcher: Matcher::Exact(method.as_bytes().into()),
                     invert: false,
+                    missing_is_empty: false,
                 }]
             },
             clusters: WeightedClusters::new(
@@ -316,6 +317,7 @@ impl Mesh {
             .unwrap(),
             request_mutation: self.request_mutation.clone(),
             response_mutation: self.response_mutation.clone(),
+            http: None,
             hash_policy: self.hash_policy.clone(),
         };
         let table =

@@ -1,0 +1,118 @@
+//! Clusters with their endpoints: what the stores of a sidecar and of a client share.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use meltemi_balancer::{Endpoint, HashTable};
+
+use crate::clusters::{self, Definition, Source};
+use crate::held::{Held, anew};
+use crate::{Cluster, Rejected, endpoints};
+
+/// Clusters and load assignments, each at its last good state.
+#[derive(Debug, Default)]
+pub(crate) struct Clusters {
+    definitions: Held<Definition>,
+    assignments: Held<Arc<[Endpoint]>>,
+    /// Clusters whose endpoints are known.
+    ready: HashMap<Arc<str>, Arc<Cluster>>,
+}
+
+impl Clusters {
+    /// Clusters whose endpoints are known, by name.
+    pub(crate) fn ready(&self) -> HashMap<Arc<str>, Arc<Cluster>> {
+        self.ready.clone()
+    }
+
+    /// Clusters whose endpoints have not come yet, so that nothing can use them; in order of name.
+    pub(crate) fn warming(&self) -> Vec<Arc<str>> {
+        let waits = self
+            .definitions
+            .iter()
+            .filter(|(name, _)| !self.ready.contains_key(*name));
+        let mut names: Vec<_> = waits.map(|(name, _)| Arc::clone(name)).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Takes in clusters, and drops those that were taken away; says whether anything changed.
+    pub(crate) fn update(
+        &mut self,
+        resources: &[(&str, &[u8])],
+        removed: &[&str],
+        rejected: &mut Vec<Rejected>,
+    ) -> bool {
+        let mut changed = false;
+        for name in removed {
+            self.definitions.remove(name);
+            changed |= self.ready.remove(*name).is_some();
+        }
+        let same = |a: &Definition, b: &Definition| a == b;
+        let updated = self
+            .definitions
+            .apply(resources, rejected, anew(clusters::definition), same);
+        for name in updated {
+            changed |= self.refresh(&name);
+        }
+        changed
+    }
+
+    /// Takes in load assignments; says whether a cluster changed.
+    pub(crate) fn update_endpoints(
+        &mut self,
+        resources: &[(&str, &[u8])],
+        removed: &[&str],
+        rejected: &mut Vec<Rejected>,
+    ) -> bool {
+        for name in removed {
+            self.assignments.remove(name);
+        }
+        let same = |a: &Arc<[Endpoint]>, b: &Arc<[Endpoint]>| a == b;
+        let updated: HashSet<_> = self
+            .assignments
+            .apply(resources, rejected, anew(endpoints::assignment), same)
+            .into_iter()
+            .collect();
+        let concerned =
+            self.definitions
+                .iter()
+                .filter(|(_, definition)| match &definition.source {
+                    Source::Eds(service) => updated.contains(service),
+                    Source::Inline => false,
+                });
+        let concerned: Vec<_> = concerned.map(|(name, _)| Arc::clone(name)).collect();
+        concerned
+            .iter()
+            .fold(false, |changed, name| self.refresh(name) | changed)
+    }
+
+    /// Makes the cluster that holds from its definition and its endpoints. Without endpoints, what held
+    /// before goes on: nothing is broken before its successor is made. Says whether anything changed.
+    fn refresh(&mut self, name: &Arc<str>) -> bool {
+        let Some(Definition { cluster, source }) = self.definitions.get(name) else {
+            return false;
+        };
+        let endpoints = match source {
+            Source::Inline => Some(&cluster.endpoints),
+            Source::Eds(service) => self.assignments.get(service),
+        };
+        let Some(endpoints) = endpoints else {
+            return false;
+        };
+        let held = self.ready.get(name);
+        let table = held.and_then(|held| held.table.clone());
+        let mut cluster = Cluster {
+            endpoints: Arc::clone(endpoints),
+            table: table.filter(|table| table.is_of(cluster.policy, endpoints)),
+            ..cluster.clone()
+        };
+        if held.is_some_and(|held| **held == cluster) {
+            return false;
+        }
+        if cluster.table.is_none() {
+            cluster.table = HashTable::new(cluster.policy, endpoints).map(Arc::new);
+        }
+        self.ready.insert(Arc::clone(name), Arc::new(cluster));
+        true
+    }
+}
