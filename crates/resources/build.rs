@@ -33,7 +33,7 @@ const ROOTS: &[&str] = &[
 /// The fields that are kept of a large message; a message that is not here keeps all of its fields.
 /// `?` behind a field: only whether it is there is read, so its message becomes an empty one.
 /// `*` behind a field: its messages stay bytes, and are decoded one by one where they are new.
-const FIELDS: [(&str, &str); 38] = [
+const FIELDS: &[(&str, &str)] = &[
     (
         ".envoy.config.listener.v3.Listener",
         "name address additional_addresses? filter_chains filter_chain_matcher? use_original_dst \
@@ -116,7 +116,7 @@ const FIELDS: [(&str, &str); 38] = [
         ".envoy.config.cluster.v3.Cluster",
         "name transport_socket_matches type cluster_type eds_cluster_config connect_timeout \
          lb_policy ring_hash_lb_config maglev_lb_config load_assignment circuit_breakers typed_extension_protocol_options \
-         transport_socket metadata",
+         transport_socket metadata outlier_detection common_lb_config",
     ),
     (".envoy.config.cluster.v3.Cluster.CustomClusterType", "name"),
     (
@@ -130,15 +130,35 @@ const FIELDS: [(&str, &str); 38] = [
     (".envoy.config.cluster.v3.CircuitBreakers", "thresholds"),
     (
         ".envoy.config.cluster.v3.CircuitBreakers.Thresholds",
-        "priority max_connections",
+        "priority max_connections max_pending_requests max_requests max_retries retry_budget",
+    ),
+    (
+        ".envoy.config.cluster.v3.Cluster.CommonLbConfig",
+        "healthy_panic_threshold locality_weighted_lb_config",
+    ),
+    (
+        ".envoy.config.cluster.v3.OutlierDetection",
+        "consecutive_5xx interval base_ejection_time max_ejection_percent \
+         enforcing_consecutive_5xx enforcing_success_rate success_rate_minimum_hosts \
+         success_rate_request_volume success_rate_stdev_factor consecutive_gateway_failure \
+         enforcing_consecutive_gateway_failure split_external_local_origin_errors \
+         consecutive_local_origin_failure enforcing_consecutive_local_origin_failure \
+         enforcing_local_origin_success_rate failure_percentage_threshold \
+         enforcing_failure_percentage enforcing_failure_percentage_local_origin \
+         failure_percentage_minimum_hosts failure_percentage_request_volume max_ejection_time \
+         max_ejection_time_jitter always_eject_one_host",
     ),
     (
         ".envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name endpoints",
+        "cluster_name endpoints policy",
+    ),
+    (
+        ".envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
+        "overprovisioning_factor weighted_priority_health",
     ),
     (
         ".envoy.config.endpoint.v3.LocalityLbEndpoints",
-        "lb_endpoints priority load_balancer_endpoints? leds_cluster_locality_config?",
+        "locality load_balancing_weight lb_endpoints priority load_balancer_endpoints? leds_cluster_locality_config?",
     ),
     (
         ".envoy.config.endpoint.v3.LbEndpoint",
@@ -175,7 +195,7 @@ fn main() {
     let bytes =
         fs::read(DESCRIPTORS).expect("the descriptors are committed beside the Python package");
     let mut set = FileDescriptorSet::decode(&*bytes).expect("scripts/descriptors.py wrote them");
-    let fields: BTreeMap<&str, &str> = FIELDS.into_iter().collect();
+    let fields: BTreeMap<&str, &str> = FIELDS.iter().copied().collect();
     prune(&mut set, &fields);
     prost_build::Config::new()
         .btree_map(["."])

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use divan::{Bencher, black_box};
-use meltemi_balancer::{Balancer, Endpoint, HashTable, Policy, Rng};
+use meltemi_balancer::{Balancer, Endpoint, HashTable, Policy, Rng, Spread};
 
 fn main() {
     divan::main();
@@ -13,10 +13,8 @@ fn main() {
 /// `heavy`: every second endpoint has three times the weight.
 fn balancer(policy: Policy, count: u32, heavy: bool) -> Balancer {
     let endpoint = |number: u32| Endpoint {
-        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::from(number)), 9090),
         weight: if heavy && number % 2 == 1 { 3 } else { 1 },
-        healthy: true,
-        peer: None,
+        ..Endpoint::new(SocketAddr::new(IpAddr::V4(Ipv4Addr::from(number)), 9090))
     };
     let endpoints: Arc<[Endpoint]> = (0..count).map(endpoint).collect();
     Balancer::new(policy, &endpoints)
@@ -66,7 +64,7 @@ const MAGLEV: Policy = Policy::Maglev { table_size: 65537 };
 /// As `request`, with a table and another hash each time.
 fn hashed(bencher: Bencher<'_, '_>, policy: Policy, count: u32) {
     let mut balancer = balancer(policy, count, false);
-    let table = HashTable::new(policy, balancer.endpoints()).map(Arc::new);
+    let table = HashTable::new(policy, &Spread::ENVOY, balancer.endpoints()).map(Arc::new);
     balancer.set_table(table.as_ref());
     let (mut rng, mut hash) = (Rng::new(1), 0_u64);
     bencher.bench_local(|| {
@@ -98,5 +96,5 @@ fn maglev_is_made(bencher: Bencher<'_, '_>, count: u32) {
 
 fn made(bencher: Bencher<'_, '_>, policy: Policy, count: u32) {
     let balancer = balancer(policy, count, false);
-    bencher.bench_local(|| HashTable::new(policy, black_box(balancer.endpoints())));
+    bencher.bench_local(|| HashTable::new(policy, &Spread::ENVOY, black_box(balancer.endpoints())));
 }

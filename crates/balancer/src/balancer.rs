@@ -3,54 +3,91 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::groups::{Groups, Kind, Members};
 use crate::turn::Turn;
-use crate::{Endpoint, HashTable, Policy, Rng};
+use crate::{Detector, Endpoint, HashTable, OutlierDetection, Policy, Rng, Seen, Spread};
 
 /// Up to here, all endpoints are looked at; above, two that chance chooses. Looking at 8 counters that
 /// lie side by side costs less than drawing two numbers, and never leaves an idle endpoint out.
 const FEW: usize = 8;
 
 /// Picks endpoints of one cluster for one worker, and counts what is in flight at each.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Balancer {
     policy: Policy,
+    spread: Spread,
     endpoints: Arc<[Endpoint]>,
     /// Requests in flight, by endpoint.
     active: Vec<u32>,
-    turn: Turn,
-    /// Whether the turn has its starting place: workers that all started with the first endpoint
-    /// would send it their first requests together.
-    started: bool,
+    groups: Groups,
     /// Of these endpoints; only for policies that ask for a hash.
     table: Option<Arc<HashTable>>,
+    /// By endpoint: whether it is left out; empty while none is.
+    ejected: Vec<bool>,
+    /// Who finds the outliers, where the cluster asks for it.
+    detector: Option<Box<Detector>>,
 }
 
 impl Balancer {
-    /// A balancer over `endpoints`, nothing in flight.
+    /// A balancer over `endpoints`, nothing in flight, with Envoy's defaults for the rest.
     #[must_use]
     pub fn new(policy: Policy, endpoints: &Arc<[Endpoint]>) -> Self {
-        Self {
+        let mut balancer = Self {
             policy,
+            spread: Spread::default(),
             active: vec![0; endpoints.len()],
-            turn: Turn::new(endpoints),
             endpoints: Arc::clone(endpoints),
-            started: false,
+            groups: Groups::nobody(),
             table: None,
-        }
+            ejected: Vec::new(),
+            detector: None,
+        };
+        balancer.regroup(|_| None);
+        balancer
     }
 
     /// Gives it the table of its endpoints, for a policy that asks for a hash. Without one, such a policy
     /// picks by chance.
     pub fn set_table(&mut self, table: Option<&Arc<HashTable>>) {
         self.table = table
-            .filter(|table| table.is_of(self.policy, &self.endpoints))
+            .filter(|table| table.is_of(self.policy, &self.spread, &self.endpoints))
             .cloned();
     }
 
+    /// Spreads requests over priorities and localities in this way from now on. The table was made for
+    /// another one: [`Balancer::set_table`] comes next.
+    pub fn set_spread(&mut self, spread: Spread) {
+        if spread != self.spread {
+            self.spread = spread;
+            self.regroup(Some);
+        }
+    }
+
+    /// Finds outliers by these settings from now on; None: everybody comes back, and nothing is watched.
+    pub fn set_outlier_detection(&mut self, settings: Option<&OutlierDetection>) {
+        match (settings, &mut self.detector) {
+            (Some(settings), Some(detector)) => detector.set(*settings),
+            (Some(settings), none) => {
+                let detector = Detector::new(*settings, self.endpoints.len());
+                *none = Some(Box::new(detector));
+            }
+            (None, detector) => {
+                if detector
+                    .take()
+                    .is_some_and(|detector| detector.ejected() > 0)
+                {
+                    self.ejected.clear();
+                    self.regroup(Some);
+                }
+            }
+        }
+    }
+
     /// Takes over a new version of the endpoints. What is known of an address (requests in flight, its
-    /// place in the turn) stays; indices may move: see [`Balancer::index_of`]. The table was that of the
-    /// old ones: [`Balancer::set_table`] comes next.
+    /// place in the turn, its failures) stays; indices may move: see [`Balancer::index_of`]. The table was
+    /// that of the old ones: [`Balancer::set_table`] comes next.
     pub fn update(&mut self, endpoints: &Arc<[Endpoint]>) {
         if Arc::ptr_eq(&self.endpoints, endpoints) {
             return;
@@ -59,14 +96,99 @@ impl Balancer {
             .zip(self.endpoints.iter())
             .map(|(index, endpoint)| (endpoint.address, index))
             .collect();
-        let was = |endpoint: &Endpoint| old.get(&endpoint.address).copied();
-        self.turn = self.turn.moved(&self.endpoints, endpoints, was);
-        self.active = endpoints
+        let was: Vec<Option<usize>> = endpoints
             .iter()
-            .map(|endpoint| was(endpoint).map_or(0, |index| self.active[index]))
+            .map(|endpoint| old.get(&endpoint.address).copied())
             .collect();
+        self.active = was
+            .iter()
+            .map(|index| index.map_or(0, |index| self.active[index]))
+            .collect();
+        if let Some(detector) = &mut self.detector {
+            detector.update(was.iter().copied());
+        }
+        if !self.ejected.is_empty() {
+            let ejected = |index: &Option<usize>| index.is_some_and(|index| self.ejected[index]);
+            self.ejected = was.iter().map(ejected).collect();
+        }
         self.endpoints = Arc::clone(endpoints);
         self.table = None;
+        self.regroup(|index| was[index]);
+    }
+
+    /// Leaves the endpoint `index` out, or takes it in again. [`Balancer::saw`] and [`Balancer::check`] do
+    /// so themselves. Makes the groups anew: not for every request.
+    pub fn set_ejected(&mut self, index: usize, ejected: bool) {
+        if index >= self.endpoints.len() || self.is_ejected(index) == ejected {
+            return;
+        }
+        self.ejected.resize(self.endpoints.len(), false);
+        self.ejected[index] = ejected;
+        if !self.ejected.contains(&true) {
+            self.ejected.clear();
+        }
+        self.regroup(Some);
+    }
+
+    /// Whether the endpoint `index` is left out.
+    #[must_use]
+    pub fn is_ejected(&self, index: usize) -> bool {
+        self.ejected.get(index).copied().unwrap_or_default()
+    }
+
+    /// Notes what was seen of the endpoint `index` at `now`, any time that only grows. True: it was
+    /// ejected for it.
+    #[inline]
+    pub fn saw(&mut self, index: usize, seen: Seen, now: Duration, rng: &mut Rng) -> bool {
+        let Some(detector) = &mut self.detector else {
+            return false;
+        };
+        let ejected = detector.saw(index, seen, now, rng);
+        if ejected {
+            self.set_ejected(index, true);
+        }
+        ejected
+    }
+
+    /// Ends the interval of the outlier detection, when it is over: endpoints come back or are ejected.
+    /// True: some were.
+    pub fn check(&mut self, now: Duration, rng: &mut Rng) -> bool {
+        let mut changes = Vec::new();
+        if let Some(detector) = &mut self.detector {
+            detector.check(now, rng, |index, ejected| changes.push((index, ejected)));
+        }
+        for (index, ejected) in &changes {
+            self.set_ejected(*index, *ejected);
+        }
+        !changes.is_empty()
+    }
+
+    /// When [`Balancer::check`] has something to do.
+    #[must_use]
+    pub fn next_check(&self) -> Option<Duration> {
+        self.detector.as_ref()?.next_check()
+    }
+
+    /// Who finds the outliers, where the cluster asks for it.
+    #[must_use]
+    pub fn detector(&self) -> Option<&Detector> {
+        self.detector.as_deref()
+    }
+
+    /// Who gets requests, for people: priority, endpoints by index, and the share of all requests that
+    /// they get together (0..1; 0: only what others could not serve).
+    pub fn shares(&self) -> impl Iterator<Item = (u32, &[usize], f64)> {
+        self.groups.shares()
+    }
+
+    fn regroup(&mut self, was: impl Fn(usize) -> Option<usize> + Copy) {
+        let members = Members {
+            spread: self.spread,
+            endpoints: &self.endpoints,
+            ejected: &self.ejected,
+            by_locality: self.spread.by_locality && !self.policy.is_by_hash(),
+        };
+        self.groups = Groups::new(&members, &self.groups, was);
     }
 
     /// How an endpoint is chosen.
@@ -90,41 +212,52 @@ impl Balancer {
             .position(|endpoint| endpoint.address == *address)
     }
 
-    /// The endpoint for the next request: healthy, with a weight above 0, and none of `tried`. None
-    /// when there is no such endpoint. Does not count it: call [`Balancer::started`]. `hash` is the
+    /// The endpoint for the next request: of the priority and locality whose share is due, with a weight
+    /// above 0, and none of `tried`; where all of these were tried, the next one of any other. None when
+    /// there is no such endpoint. Does not count it: call [`Balancer::started`]. `hash` is the
     /// request's, for a policy that asks for it; without one, such a policy picks by chance, as Envoy's.
     ///
     /// Allocates nothing. Looks at no more than 8 endpoints, except after a failed attempt (`tried`),
     /// where it may look at all (of a table: at all its places, when all its endpoints were tried); with
     /// different weights it sorts one endpoint into a heap of all.
     pub fn pick(&mut self, rng: &mut Rng, tried: &[usize], hash: Option<u64>) -> Option<usize> {
-        if self.turn.is_empty() {
-            return None;
-        }
-        if let Some(table) = &self.table {
+        let picked = if let Some(table) = &self.table {
             let hash = hash.unwrap_or_else(|| rng.next_u64());
-            // An endpoint with little weight may have no place in the table: it is asked last.
-            let picked = table.endpoint(hash, tried);
-            return picked.or_else(|| self.turn.next_but(tried));
-        }
-        if !self.started {
-            self.started = true;
-            self.turn
-                .start_at(rng.below(self.turn.len() as u64) as usize);
-        }
-        let picked = match self.policy {
-            Policy::RoundRobin => self.turn.next(),
-            Policy::LeastRequest if self.turn.len() <= FEW => {
-                return self.turn.next_of_least(&self.active, tried);
-            }
-            Policy::LeastRequest => self.less_of_two(rng),
-            Policy::Random | Policy::RingHash { .. } | Policy::Maglev { .. } => self.turn.draw(rng),
-        };
-        if tried.contains(&picked) {
-            self.turn.next_but(tried)
+            let group = self.groups.choose(rng, Some(hash));
+            let in_panic = group.kind == Kind::All;
+            let ejected =
+                |index: usize| !in_panic && self.ejected.get(index).copied().unwrap_or_default();
+            table.endpoint(group.priority, group.kind, hash, |index| {
+                tried.contains(&index) || ejected(index)
+            })
         } else {
-            Some(picked)
-        }
+            let turn = &mut self.groups.choose(rng, None).turn;
+            if turn.is_empty() {
+                return None;
+            }
+            turn.start(rng);
+            match self.policy {
+                Policy::LeastRequest if turn.len() <= FEW => {
+                    turn.next_of_least(&self.active, tried)
+                }
+                policy => {
+                    let picked = match policy {
+                        Policy::RoundRobin => turn.next(),
+                        Policy::LeastRequest => {
+                            less_of_two(turn, &self.active, &self.endpoints, rng)
+                        }
+                        _ => turn.draw(rng),
+                    };
+                    if tried.contains(&picked) {
+                        turn.next_but(tried)
+                    } else {
+                        Some(picked)
+                    }
+                }
+            }
+        };
+        // An endpoint with little weight may have no place in a table: it is asked last.
+        picked.or_else(|| self.groups.other(tried))
     }
 
     /// Requests in flight at the endpoint `index`; 0 where there is none.
@@ -147,22 +280,21 @@ impl Balancer {
             *active = active.saturating_sub(1);
         }
     }
+}
 
-    /// Of two endpoints that chance chooses by weight, the one with fewer requests for its weight.
-    fn less_of_two(&self, rng: &mut Rng) -> usize {
-        let first = self.turn.draw(rng);
-        let mut second = self.turn.draw(rng);
-        if second == first {
-            // Once more: with two choices that are often one, load spreads little better than by chance.
-            second = self.turn.draw(rng);
-        }
-        let load = |index: usize, other: usize| {
-            u64::from(self.active[index]) * u64::from(self.endpoints[other].weight)
-        };
-        if load(second, first) < load(first, second) {
-            second
-        } else {
-            first
-        }
+/// Of two endpoints that chance chooses by weight, the one with fewer requests for its weight.
+fn less_of_two(turn: &Turn, active: &[u32], endpoints: &[Endpoint], rng: &mut Rng) -> usize {
+    let first = turn.draw(rng);
+    let mut second = turn.draw(rng);
+    if second == first {
+        // Once more: with two choices that are often one, load spreads little better than by chance.
+        second = turn.draw(rng);
+    }
+    let load =
+        |index: usize, other: usize| u64::from(active[index]) * u64::from(endpoints[other].weight);
+    if load(second, first) < load(first, second) {
+        second
+    } else {
+        first
     }
 }

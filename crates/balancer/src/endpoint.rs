@@ -10,10 +10,57 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Its share of the requests relative to the others; 0 gets none.
     pub weight: u32,
-    /// Whether it may be picked at all.
-    pub healthy: bool,
+    /// What is said of its health; what a balancer learns itself ([`crate::Balancer::is_ejected`]) is
+    /// not here.
+    pub health: Health,
+    /// 0 is asked first; others only as far as those before them are not there: see [`crate::Spread`].
+    pub priority: u32,
+    /// Where it is; None: nobody said it.
+    pub locality: Option<Arc<Locality>>,
     /// The workload behind the address, for metrics and logs.
     pub peer: Option<Arc<Peer>>,
+}
+
+impl Endpoint {
+    /// A healthy endpoint of weight 1 and the first priority, of which nothing else is known.
+    #[must_use]
+    pub const fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            weight: 1,
+            health: Health::Healthy,
+            priority: 0,
+            locality: None,
+            peer: None,
+        }
+    }
+}
+
+/// What is said of an endpoint's health, in Envoy's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// HEALTHY, and UNKNOWN, which is taken for it.
+    #[default]
+    Healthy,
+    /// DEGRADED: gets what the healthy ones cannot take.
+    Degraded,
+    /// UNHEALTHY or TIMEOUT: gets requests only in panic.
+    Unhealthy,
+    /// DRAINING: gets no request any more, in panic either.
+    Draining,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Locality {
+    /// The region: `europe-west1`.
+    pub region: Arc<str>,
+    /// The zone in it.
+    pub zone: Arc<str>,
+    /// The part of the zone.
+    pub sub_zone: Arc<str>,
+    /// Its share among the localities of a priority, where [`crate::Spread::by_locality`]; 0 gets none.
+    pub weight: u32,
 }
 
 /// The workload behind an address, in the words of Istio's metrics. Unknown parts are empty.
@@ -54,4 +101,12 @@ pub enum Policy {
         /// Places of the table.
         table_size: u64,
     },
+}
+
+impl Policy {
+    /// Whether it asks for the hash of a request, and so for a [`crate::HashTable`].
+    #[must_use]
+    pub const fn is_by_hash(self) -> bool {
+        matches!(self, Self::RingHash { .. } | Self::Maglev { .. })
+    }
 }

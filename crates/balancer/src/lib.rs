@@ -5,14 +5,23 @@
 #![forbid(unsafe_code)]
 
 mod balancer;
+mod detector;
 mod endpoint;
+mod groups;
 mod hashed;
+mod limits;
 mod maglev;
 mod ring;
 mod rng;
+mod spread;
 mod turn;
 
 pub use balancer::Balancer;
-pub use endpoint::{Endpoint, Peer, Policy};
+pub use detector::{
+    Consecutive, Detector, Ejections, FailurePercentage, OutlierDetection, Seen, SuccessRate,
+};
+pub use endpoint::{Endpoint, Health, Locality, Peer, Policy};
 pub use hashed::HashTable;
+pub use limits::{CircuitBreakers, RetryBudget};
 pub use rng::Rng;
+pub use spread::Spread;

@@ -3,6 +3,7 @@
 use xxhash_rust::xxh64::xxh64;
 
 use crate::Endpoint;
+use crate::hashed::Part;
 
 /// Whose each place is.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,24 +26,21 @@ struct Filling {
 }
 
 impl Maglev {
-    /// A table of `size` places, a prime; each of `usable` (indices of `endpoints`) has its share by
-    /// weight.
-    pub(crate) fn new(endpoints: &[Endpoint], usable: &[u32], size: u64) -> Self {
-        let weight = |index: u32| f64::from(endpoints[index as usize].weight);
-        let total: f64 = usable.iter().map(|index| weight(*index)).sum();
-        let mut named: Vec<(String, u32)> = usable
+    /// A table of `size` places, a prime; each of `parts` (of `endpoints`) has its part.
+    pub(crate) fn new(endpoints: &[Endpoint], parts: &[Part], size: u64) -> Self {
+        let mut named: Vec<(String, Part)> = parts
             .iter()
-            .map(|index| (endpoints[*index as usize].address.to_string(), *index))
+            .map(|part| (endpoints[part.0 as usize].address.to_string(), *part))
             .collect();
         // Who is asked first gets what two want: by name, so that the order of a list does not matter.
-        named.sort_unstable();
+        named.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut filling: Vec<Filling> = named
             .iter()
-            .map(|(name, index)| Filling {
+            .map(|(name, (index, part))| Filling {
                 index: *index,
                 at: xxh64(name.as_bytes(), 0) % size,
                 skip: xxh64(name.as_bytes(), 1) % size.saturating_sub(1).max(1) + 1,
-                weight: weight(*index) / total,
+                weight: *part,
                 target: 0.0,
             })
             .collect();

@@ -5,6 +5,7 @@ use std::io::Write;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::Endpoint;
+use crate::hashed::Part;
 
 /// Hashes in order, and whose they are.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,23 +15,18 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Each of `usable` (indices of `endpoints`) is there in proportion to its weight: so many places that
+    /// Each of `parts` (of `endpoints`) is there in proportion to its part: so many places that
     /// the lightest has a whole number of them and all have `min`, at most `max`. A place is the hash
     /// of `ADDRESS:PORT_N`.
-    pub(crate) fn new(endpoints: &[Endpoint], usable: &[u32], min: u64, max: u64) -> Self {
-        let weight = |index: u32| f64::from(endpoints[index as usize].weight);
-        let total: f64 = usable.iter().map(|index| weight(*index)).sum();
-        let lightest = usable
-            .iter()
-            .map(|index| weight(*index) / total)
-            .fold(1.0, f64::min);
+    pub(crate) fn new(endpoints: &[Endpoint], parts: &[Part], min: u64, max: u64) -> Self {
+        let lightest = parts.iter().map(|(_, part)| *part).fold(1.0, f64::min);
         let scale = ((lightest * min as f64).ceil() / lightest).min(max as f64);
         let mut places = Vec::with_capacity(scale.ceil() as usize);
         let mut key = Vec::new();
         // Shares are seldom whole numbers: the sum decides, so that nothing is lost by rounding.
         let (mut placed, mut due) = (0.0, 0.0);
-        for &index in usable {
-            due += scale * (weight(index) / total);
+        for &(index, part) in parts {
+            due += scale * part;
             let mut number = 0_u64;
             key.clear();
             let _ = write!(key, "{}_", endpoints[index as usize].address);

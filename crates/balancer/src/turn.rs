@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use crate::{Endpoint, Rng};
 
 /// The usable endpoints of a cluster (healthy, with a weight) and whose turn it is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Turn {
     /// Indices of the usable endpoints, in order.
     usable: Vec<usize>,
@@ -25,6 +25,9 @@ pub(crate) struct Turn {
     /// Among few endpoints with different weights: what each place was given less than its share
     /// (smooth weighted round robin, as in nginx).
     credit: Vec<i64>,
+    /// Whether it has its starting place: workers that all started with the first endpoint would send
+    /// it their first requests together.
+    started: bool,
 }
 
 /// Steps of virtual time that the heaviest endpoint's interval has: the error of a share.
@@ -34,12 +37,23 @@ const RESOLUTION: u64 = 1 << 20;
 const REBASE: u64 = 1 << 62;
 
 impl Turn {
-    pub(crate) fn new(endpoints: &[Endpoint]) -> Self {
-        let usable: Vec<usize> = (0..)
-            .zip(endpoints)
-            .filter(|(_, endpoint)| endpoint.healthy && endpoint.weight > 0)
-            .map(|(index, _)| index)
-            .collect();
+    /// The turn of nobody.
+    pub(crate) const fn nobody() -> Self {
+        Self {
+            usable: Vec::new(),
+            weights: Vec::new(),
+            even: true,
+            cumulative: Vec::new(),
+            next: 0,
+            due: BinaryHeap::new(),
+            pace: 0,
+            credit: Vec::new(),
+            started: false,
+        }
+    }
+
+    /// The turn of `usable`, indices of `endpoints`, in order, each with a weight above 0.
+    pub(crate) fn new(endpoints: &[Endpoint], usable: Vec<usize>) -> Self {
         let weights: Vec<u32> = usable
             .iter()
             .map(|index| endpoints[*index].weight)
@@ -56,11 +70,10 @@ impl Turn {
             credit: vec![0; usable.len()],
             usable,
             cumulative,
-            next: 0,
-            due: BinaryHeap::new(),
             pace: u64::from(heaviest) * RESOLUTION,
             even: weights.windows(2).all(|pair| pair[0] == pair[1]),
             weights,
+            ..Self::nobody()
         };
         if !turn.even {
             turn.due = (0..turn.len())
@@ -70,29 +83,25 @@ impl Turn {
         turn
     }
 
-    /// The turn over a new version of the endpoints, where this one left off. `was` is an endpoint's index
-    /// in the old version.
-    pub(crate) fn moved(
-        &self,
-        old: &[Endpoint],
-        endpoints: &[Endpoint],
-        was: impl Fn(&Endpoint) -> Option<usize>,
+    /// This new turn, where `before` left off. `was` is the index that an endpoint had there.
+    pub(crate) fn moved_from(
+        mut self,
+        before: &Self,
+        was: impl Fn(usize) -> Option<usize>,
     ) -> Self {
-        let mut turn = Self::new(endpoints);
-        // Old index to the place in the new turn, and back.
-        let mut to_new = vec![None; old.len()];
-        for (place, index) in turn.usable.iter().enumerate() {
-            if let Some(before) = was(&endpoints[*index]) {
-                to_new[before] = Some(place);
+        // Old index to the place in the new turn.
+        let mut to_new = vec![None; before.usable.last().map_or(0, |last| last + 1)];
+        for (place, index) in self.usable.iter().enumerate() {
+            if let Some(old) = was(*index).and_then(|old| to_new.get_mut(old)) {
+                *old = Some(place);
             }
         }
-        let order = (0..self.len()).map(|step| self.usable[(self.next + step) % self.len()]);
-        turn.next = order
-            .flat_map(|before| to_new[before])
-            .next()
-            .unwrap_or_default();
-        turn.keep_due(self, &to_new);
-        turn
+        let order =
+            (0..before.len()).map(|step| before.usable[(before.next + step) % before.len()]);
+        self.next = order.flat_map(|old| to_new[old]).next().unwrap_or_default();
+        self.started = before.started;
+        self.keep_due(before, &to_new);
+        self
     }
 
     /// Endpoints that were there keep how far they are through their interval; others wait a whole one.
@@ -125,9 +134,17 @@ impl Turn {
         self.usable.is_empty()
     }
 
-    /// Sets whose turn is first. With different weights the intervals spread them already.
-    pub(crate) const fn start_at(&mut self, place: usize) {
-        self.next = place;
+    /// Who is in it, by index.
+    pub(crate) fn usable(&self) -> &[usize] {
+        &self.usable
+    }
+
+    /// Sets whose turn is first, once. With different weights the intervals spread them already.
+    pub(crate) const fn start(&mut self, rng: &mut Rng) {
+        if !self.started {
+            self.started = true;
+            self.next = rng.below(self.usable.len() as u64) as usize;
+        }
     }
 
     fn interval(&self, place: usize) -> u64 {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use meltemi_balancer::{Balancer, Endpoint, HashTable, Policy, Rng};
+use meltemi_balancer::{Balancer, Endpoint, HashTable, Health, Policy, Rng, Spread};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -14,12 +14,21 @@ const RING: Policy = Policy::RingHash {
 };
 const MAGLEV: Policy = Policy::Maglev { table_size: 65537 };
 
+/// Never panics: who is sick gets nothing.
+const CALM: Spread = Spread {
+    panic_threshold: 0,
+    ..Spread::ENVOY
+};
+
 fn endpoint(number: u16, weight: u32, healthy: bool) -> Endpoint {
     Endpoint {
-        address: SocketAddr::from(([127, 0, 0, 1], number)),
         weight,
-        healthy,
-        peer: None,
+        health: if healthy {
+            Health::Healthy
+        } else {
+            Health::Unhealthy
+        },
+        ..Endpoint::new(SocketAddr::from(([127, 0, 0, 1], number)))
     }
 }
 
@@ -31,7 +40,8 @@ fn even(count: u16) -> Arc<[Endpoint]> {
 
 fn balancer(policy: Policy, endpoints: &Arc<[Endpoint]>) -> Balancer {
     let mut balancer = Balancer::new(policy, endpoints);
-    let table = HashTable::new(policy, endpoints).map(Arc::new);
+    balancer.set_spread(CALM);
+    let table = HashTable::new(policy, &CALM, endpoints).map(Arc::new);
     balancer.set_table(table.as_ref());
     balancer
 }
@@ -116,7 +126,7 @@ fn who_is_sick_or_has_no_weight_is_not_in_the_table() {
             [3]
         );
         let none: Arc<[Endpoint]> = [endpoint(1, 1, false)].into();
-        assert!(HashTable::new(policy, &none).is_none());
+        assert!(HashTable::new(policy, &CALM, &none).is_none());
         assert_eq!(
             balancer(policy, &none).pick(&mut Rng::new(1), &[], Some(5)),
             None
@@ -156,7 +166,7 @@ fn a_table_of_other_endpoints_is_not_used() {
     let (old, new) = (even(5), even(1));
     let mut balancer = balancer(RING, &old);
     balancer.update(&new);
-    let stale = HashTable::new(RING, &old).map(Arc::new);
+    let stale = HashTable::new(RING, &CALM, &old).map(Arc::new);
     balancer.set_table(stale.as_ref());
     for hash in 0..50 {
         assert_eq!(

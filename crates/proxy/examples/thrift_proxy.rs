@@ -72,22 +72,12 @@ fn snapshot(
     for (port, weight) in ports.iter().zip(weights) {
         let name: Arc<str> = format!("outbound|{port}|v{port}|server.default.svc").into();
         let address: SocketAddr = ([127, 0, 0, 1], u16::try_from(*port)?).into();
-        let endpoint = Endpoint {
-            address,
-            weight: 1,
-            healthy: true,
-            peer: None,
-        };
+        let endpoint = Endpoint::new(address);
         let cluster = Cluster {
-            name: Arc::clone(&name),
             policy: Policy::LeastRequest,
             connect_timeout: Duration::from_secs(1),
-            endpoints: Arc::new([endpoint]),
             max_in_flight: Some(max_in_flight.max(1)),
-            max_connections: None,
-            idle_timeout: None,
-            refuse: None,
-            table: None,
+            ..Cluster::new(&name, Arc::new([endpoint]))
         };
         clusters.insert(Arc::clone(&name), Arc::new(cluster));
         names.push((name, *weight));

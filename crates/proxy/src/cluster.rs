@@ -73,8 +73,9 @@ impl ClusterEntry {
         } else {
             self.balancer = Balancer::new(policy, &endpoints);
         }
-        let table = cluster.and_then(|cluster| cluster.table.as_ref());
-        self.balancer.set_table(table);
+        if let Some(cluster) = cluster {
+            cluster.set_up(&mut self.balancer);
+        }
         self.cluster = cluster.cloned();
         let before = std::mem::take(&mut self.endpoints);
         let known: std::collections::HashMap<SocketAddr, Id> = before

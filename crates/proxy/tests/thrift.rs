@@ -120,22 +120,12 @@ fn free_address() -> SocketAddr {
 }
 
 fn start(server: SocketAddr, max_in_flight: u32) -> (Engine, SocketAddr) {
-    let endpoint = Endpoint {
-        address: server,
-        weight: 1,
-        healthy: true,
-        peer: None,
-    };
+    let endpoint = Endpoint::new(server);
     let cluster = Cluster {
-        name: "one".into(),
         policy: Policy::LeastRequest,
         connect_timeout: Duration::from_secs(1),
-        endpoints: Arc::new([endpoint]),
         max_in_flight: Some(max_in_flight),
-        max_connections: None,
-        idle_timeout: None,
-        refuse: None,
-        table: None,
+        ..Cluster::new("one", Arc::new([endpoint]))
     };
     let route = Route {
         name: "hello".into(),

@@ -3,17 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use meltemi_balancer::{Endpoint, HashTable};
+use meltemi_balancer::HashTable;
 
 use crate::clusters::{self, Definition, Source};
+use crate::endpoints::{self, Assignment};
 use crate::held::{Held, anew};
-use crate::{Cluster, Rejected, endpoints};
+use crate::{Cluster, Rejected};
 
 /// Clusters and load assignments, each at its last good state.
 #[derive(Debug, Default)]
 pub(crate) struct Clusters {
     definitions: Held<Definition>,
-    assignments: Held<Arc<[Endpoint]>>,
+    assignments: Held<Assignment>,
     /// Clusters whose endpoints are known.
     ready: HashMap<Arc<str>, Arc<Cluster>>,
 }
@@ -67,7 +68,7 @@ impl Clusters {
         for name in removed {
             self.assignments.remove(name);
         }
-        let same = |a: &Arc<[Endpoint]>, b: &Arc<[Endpoint]>| a == b;
+        let same = |a: &Assignment, b: &Assignment| a == b;
         let updated: HashSet<_> = self
             .assignments
             .apply(resources, rejected, anew(endpoints::assignment), same)
@@ -92,25 +93,29 @@ impl Clusters {
         let Some(Definition { cluster, source }) = self.definitions.get(name) else {
             return false;
         };
-        let endpoints = match source {
-            Source::Inline => Some(&cluster.endpoints),
-            Source::Eds(service) => self.assignments.get(service),
+        let known = match source {
+            Source::Inline => Some((&cluster.endpoints, cluster.spread)),
+            Source::Eds(service) => {
+                let assignment = self.assignments.get(service);
+                assignment.map(|one| (&one.endpoints, one.spread(cluster.spread)))
+            }
         };
-        let Some(endpoints) = endpoints else {
+        let Some((endpoints, spread)) = known else {
             return false;
         };
         let held = self.ready.get(name);
         let table = held.and_then(|held| held.table.clone());
         let mut cluster = Cluster {
             endpoints: Arc::clone(endpoints),
-            table: table.filter(|table| table.is_of(cluster.policy, endpoints)),
+            spread,
+            table: table.filter(|table| table.is_of(cluster.policy, &spread, endpoints)),
             ..cluster.clone()
         };
         if held.is_some_and(|held| **held == cluster) {
             return false;
         }
         if cluster.table.is_none() {
-            cluster.table = HashTable::new(cluster.policy, endpoints).map(Arc::new);
+            cluster.table = HashTable::new(cluster.policy, &spread, endpoints).map(Arc::new);
         }
         self.ready.insert(Arc::clone(name), Arc::new(cluster));
         true

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_balancer::{Endpoint, Policy};
+use meltemi_balancer::Policy;
 use prost_types::value::Kind;
 
 use crate::Cluster;
-use crate::endpoints;
+use crate::endpoints::{self, Assignment};
 use crate::field::{decode, duration, is_secured, type_name, unpack};
 use crate::invalid::{Invalid, Within};
+use crate::limits;
 use crate::messages::envoy::config::cluster::v3 as envoy;
 use crate::messages::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy, RingHashLbConfig,
@@ -18,7 +19,7 @@ use crate::messages::envoy::config::cluster::v3::cluster::{
 use crate::messages::meltemi::v1alpha1::UpstreamOptions;
 
 /// Envoy's default.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The key of our own options in `typed_extension_protocol_options`.
 const OPTIONS: &str = "meltemi.upstream";
@@ -48,26 +49,32 @@ pub(crate) fn definition(name: &str, bytes: &[u8]) -> Result<Definition, Invalid
             format!("{:?}, not {name:?}", message.name),
         ));
     }
-    let (source, endpoints) = source(&message)?;
+    let (source, assignment) = source(&message)?;
     let options = options(&message)?;
     let cluster = Cluster {
-        name: name.into(),
         policy: policy(&message)?,
         connect_timeout: duration("connect_timeout", message.connect_timeout.as_ref())?
             .unwrap_or(CONNECT_TIMEOUT),
-        endpoints,
-        table: None,
         max_in_flight: Some(options.max_in_flight_per_connection).filter(|count| *count > 0),
-        max_connections: max_connections(&message),
+        limits: limits::circuit_breakers(&message)?,
+        spread: assignment.spread(limits::spread(&message)?),
+        outlier: message
+            .outlier_detection
+            .as_ref()
+            .map(limits::outlier_detection)
+            .transpose()
+            .within("outlier_detection")?
+            .map(Box::new),
         idle_timeout: duration("idle_timeout", options.idle_timeout.as_ref()).within(
             format_args!("typed_extension_protocol_options[{OPTIONS:?}]"),
         )?,
         refuse: refuse(&message),
+        ..Cluster::new(name, assignment.endpoints)
     };
     Ok(Definition { cluster, source })
 }
 
-fn source(message: &envoy::Cluster) -> Result<(Source, Arc<[Endpoint]>), Invalid> {
+fn source(message: &envoy::Cluster) -> Result<(Source, Assignment), Invalid> {
     let kind = match &message.cluster_discovery_type {
         None => DiscoveryType::Static,
         Some(ClusterDiscoveryType::Type(number)) => DiscoveryType::try_from(*number)
@@ -86,16 +93,16 @@ fn source(message: &envoy::Cluster) -> Result<(Source, Arc<[Endpoint]>), Invalid
             let service = service
                 .filter(|service| !service.is_empty())
                 .unwrap_or(&message.name);
-            Ok((Source::Eds(service.into()), Arc::default()))
+            Ok((Source::Eds(service.into()), Assignment::default()))
         }
         // With IP addresses the DNS types mean the same as STATIC; a host name is refused where it stands.
         DiscoveryType::Static | DiscoveryType::StrictDns | DiscoveryType::LogicalDns => {
-            let endpoints = message
+            let assignment = message
                 .load_assignment
                 .as_ref()
-                .map_or_else(|| Ok(Arc::default()), endpoints::of_assignment)
+                .map_or_else(|| Ok(Assignment::default()), endpoints::of_assignment)
                 .within("load_assignment")?;
-            Ok((Source::Inline, endpoints))
+            Ok((Source::Inline, assignment))
         }
         DiscoveryType::OriginalDst => Err(Invalid::at(
             "type",
@@ -183,15 +190,6 @@ fn options(message: &envoy::Cluster) -> Result<UpstreamOptions, Invalid> {
         return Err(Invalid::at("type_url", reason)).within(field);
     }
     unpack(any).within(field)
-}
-
-/// The limit for requests of default priority, which all of ours are.
-fn max_connections(message: &envoy::Cluster) -> Option<u32> {
-    let thresholds = &message.circuit_breakers.as_ref()?.thresholds;
-    thresholds
-        .iter()
-        .find(|one| one.priority == 0)?
-        .max_connections
 }
 
 /// What the control plane says of a cluster that must not be used, else what we see ourselves.

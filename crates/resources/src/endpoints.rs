@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use meltemi_balancer::{Endpoint, Peer};
+use meltemi_balancer::{Endpoint, Health, Locality, Peer, Spread};
 use prost_types::value::Kind;
 
 use crate::field::{decode, socket_address};
@@ -11,8 +11,37 @@ use crate::invalid::{Invalid, Within};
 use crate::messages::envoy::config::core::v3::{HealthStatus, Metadata};
 use crate::messages::envoy::config::endpoint::v3 as envoy;
 
+/// Endpoints, and how requests are spread over their priorities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Assignment {
+    pub(crate) endpoints: Arc<[Endpoint]>,
+    overprovisioning: u32,
+    weighted_health: bool,
+}
+
+impl Default for Assignment {
+    fn default() -> Self {
+        Self {
+            endpoints: Arc::default(),
+            overprovisioning: Spread::default().overprovisioning,
+            weighted_health: false,
+        }
+    }
+}
+
+impl Assignment {
+    /// What the cluster says, with what is said here.
+    pub(crate) const fn spread(&self, of_cluster: Spread) -> Spread {
+        Spread {
+            overprovisioning: self.overprovisioning,
+            weighted_health: self.weighted_health,
+            ..of_cluster
+        }
+    }
+}
+
 /// The endpoints of a serialized `envoy.config.endpoint.v3.ClusterLoadAssignment`.
-pub(crate) fn assignment(name: &str, bytes: &[u8]) -> Result<Arc<[Endpoint]>, Invalid> {
+pub(crate) fn assignment(name: &str, bytes: &[u8]) -> Result<Assignment, Invalid> {
     let message: envoy::ClusterLoadAssignment =
         decode("envoy.config.endpoint.v3.ClusterLoadAssignment", bytes)?;
     if message.cluster_name != name {
@@ -25,43 +54,64 @@ pub(crate) fn assignment(name: &str, bytes: &[u8]) -> Result<Arc<[Endpoint]>, In
 }
 
 /// The endpoints of an assignment, in its order, each address once.
-///
-/// Of several priorities, only the first one that has a healthy endpoint is taken (Envoy spills over
-/// gradually; it does so only when it knows more about health than we do).
-pub(crate) fn of_assignment(
-    message: &envoy::ClusterLoadAssignment,
-) -> Result<Arc<[Endpoint]>, Invalid> {
+pub(crate) fn of_assignment(message: &envoy::ClusterLoadAssignment) -> Result<Assignment, Invalid> {
     let mut all = Vec::new();
     let mut seen = HashSet::new();
-    for (place, locality) in message.endpoints.iter().enumerate() {
+    for (place, from) in message.endpoints.iter().enumerate() {
         let field = format_args!("endpoints[{place}]");
-        if locality.lb_config.is_some() {
+        if from.lb_config.is_some() {
             return Err(Invalid::at(
                 "lb_config",
                 "is not supported: use lb_endpoints",
             ))
             .within(field);
         }
-        for (place, from) in locality.lb_endpoints.iter().enumerate() {
-            let endpoint = endpoint(from)
+        if from.priority > MAX_PRIORITY {
+            let reason = format!("{}, but has to be {MAX_PRIORITY} or less", from.priority);
+            return Err(Invalid::at("priority", reason)).within(field);
+        }
+        let locality = locality(from).map(Arc::new);
+        for (place, one) in from.lb_endpoints.iter().enumerate() {
+            let endpoint = endpoint(one)
                 .within(format_args!("lb_endpoints[{place}]"))
                 .within(field)?;
             if seen.insert(endpoint.address) {
-                all.push((locality.priority, endpoint));
+                all.push(Endpoint {
+                    priority: from.priority,
+                    locality: locality.clone(),
+                    ..endpoint
+                });
             }
         }
     }
-    let usable = |endpoint: &Endpoint| endpoint.healthy;
-    let first = all
-        .iter()
-        .filter(|(_, endpoint)| usable(endpoint))
-        .map(|(priority, _)| *priority)
-        .min();
-    Ok(all
-        .into_iter()
-        .filter(|(priority, _)| first.is_none_or(|first| *priority == first))
-        .map(|(_, endpoint)| endpoint)
-        .collect())
+    let policy = message.policy.unwrap_or_default();
+    let overprovisioning = policy.overprovisioning_factor;
+    if overprovisioning == Some(0) {
+        return Err(Invalid::at(
+            "policy.overprovisioning_factor",
+            "0, but has to be 1 or more",
+        ));
+    }
+    Ok(Assignment {
+        endpoints: all.into(),
+        overprovisioning: overprovisioning.unwrap_or(Spread::default().overprovisioning),
+        weighted_health: policy.weighted_priority_health,
+    })
+}
+
+/// Envoy's own limit.
+const MAX_PRIORITY: u32 = 128;
+
+/// None where neither a place nor a weight is said.
+fn locality(from: &envoy::LocalityLbEndpoints) -> Option<Locality> {
+    let place = from.locality.clone().unwrap_or_default();
+    let locality = Locality {
+        region: place.region.into(),
+        zone: place.zone.into(),
+        sub_zone: place.sub_zone.into(),
+        weight: from.load_balancing_weight.unwrap_or_default(),
+    };
+    (locality != Locality::default()).then_some(locality)
 }
 
 fn endpoint(from: &envoy::LbEndpoint) -> Result<Endpoint, Invalid> {
@@ -78,19 +128,21 @@ fn endpoint(from: &envoy::LbEndpoint) -> Result<Endpoint, Invalid> {
         ));
     }
     Ok(Endpoint {
-        address: socket_address(address).within("endpoint")?,
         weight,
-        healthy: is_healthy(from.health_status),
+        health: health(from.health_status),
         peer: from.metadata.as_ref().and_then(peer).map(Arc::new),
+        ..Endpoint::new(socket_address(address).within("endpoint")?)
     })
 }
 
 /// Envoy's own reading: what is unknown is taken for healthy.
-fn is_healthy(status: i32) -> bool {
-    !matches!(
-        HealthStatus::try_from(status),
-        Ok(HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout)
-    )
+fn health(status: i32) -> Health {
+    match HealthStatus::try_from(status) {
+        Ok(HealthStatus::Unhealthy | HealthStatus::Timeout) => Health::Unhealthy,
+        Ok(HealthStatus::Draining) => Health::Draining,
+        Ok(HealthStatus::Degraded) => Health::Degraded,
+        Ok(HealthStatus::Unknown | HealthStatus::Healthy) | Err(_) => Health::Healthy,
+    }
 }
 
 /// Istio's `filter_metadata["istio"]["workload"]`: "name;namespace;app;version;cluster".

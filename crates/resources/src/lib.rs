@@ -14,6 +14,7 @@ mod held;
 mod http;
 mod invalid;
 mod json;
+mod limits;
 mod listeners;
 mod local_rate_limit;
 mod messages;
@@ -25,7 +26,9 @@ mod workloads;
 
 pub use client::{ClientListener, ClientSnapshot, ClientStore};
 pub use local_rate_limit::{LimitCondition, LocalRateLimit};
-pub use meltemi_balancer::{Endpoint, HashTable, Peer, Policy};
+pub use meltemi_balancer::{
+    CircuitBreakers, Endpoint, HashTable, Health, Locality, OutlierDetection, Peer, Policy, Spread,
+};
 pub use meltemi_limiter::Rate;
 pub use meltemi_routing::{RouteTable, VirtualHosts};
 pub use routes::route_table;

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_balancer::{Endpoint, HashTable, Peer, Policy};
+use meltemi_balancer::{
+    CircuitBreakers, Endpoint, HashTable, OutlierDetection, Peer, Policy, Spread,
+};
 use meltemi_routing::RouteTable;
 
 /// All resources in force. A resource that did not change between two snapshots is the same `Arc`.
@@ -112,13 +114,44 @@ pub struct Cluster {
     pub table: Option<Arc<HashTable>>,
     /// Requests that one upstream connection carries at once; None: what the codec says.
     pub max_in_flight: Option<u32>,
-    /// Upstream connections (circuit breaker); None: no limit.
-    pub max_connections: Option<u32>,
+    /// What may be under way to it at once.
+    pub limits: CircuitBreakers,
+    /// How requests are spread over priorities and localities.
+    pub spread: Spread,
+    /// Which endpoints are left out for a while; None: none are.
+    pub outlier: Option<Box<OutlierDetection>>,
     /// An upstream connection that was idle for this long is closed; None: the engine's own limit.
     pub idle_timeout: Option<Duration>,
     /// Every request is answered with this reason, because going on without what the cluster asks
     /// for (TLS, say) would be unsafe.
     pub refuse: Option<Arc<str>>,
+}
+
+impl Cluster {
+    /// A cluster of which nothing but its endpoints is known: the policy is Envoy's default, round robin.
+    #[must_use]
+    pub fn new(name: &str, endpoints: Arc<[Endpoint]>) -> Self {
+        Self {
+            name: name.into(),
+            policy: Policy::RoundRobin,
+            connect_timeout: crate::clusters::CONNECT_TIMEOUT,
+            endpoints,
+            table: None,
+            max_in_flight: None,
+            limits: CircuitBreakers::default(),
+            spread: Spread::default(),
+            outlier: None,
+            idle_timeout: None,
+            refuse: None,
+        }
+    }
+
+    /// What a balancer needs of it but its endpoints; then [`meltemi_balancer::Balancer::set_table`] comes.
+    pub fn set_up(&self, balancer: &mut meltemi_balancer::Balancer) {
+        balancer.set_spread(self.spread);
+        balancer.set_outlier_detection(self.outlier.as_deref());
+        balancer.set_table(self.table.as_ref());
+    }
 }
 
 /// Not derived: that would ask for routes that can be cloned.

@@ -153,7 +153,7 @@ impl Worker {
         let max = entry
             .cluster
             .as_ref()
-            .and_then(|cluster| cluster.max_connections);
+            .and_then(|cluster| cluster.limits.max_connections);
         if max.is_some_and(|max| entry.connections >= max) && !self.make_room(number, key) {
             return Way::Full;
         }

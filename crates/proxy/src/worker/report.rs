@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use meltemi_resources::Health;
+
 use super::Worker;
 use crate::connection::Role;
 use crate::stats::counters::WorkerCounters;
@@ -35,7 +37,7 @@ impl Worker {
                 let own = self.endpoints.get(id);
                 EndpointState {
                     address: endpoint.address,
-                    healthy: endpoint.healthy,
+                    healthy: matches!(endpoint.health, Health::Healthy | Health::Degraded),
                     weight: endpoint.weight,
                     active: own.map_or(0, |own| own.active),
                     total: own.map_or(0, |own| own.total),

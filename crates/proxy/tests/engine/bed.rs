@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use meltemi_codec::Protocol;
 use meltemi_proxy::{Engine, EngineConfig, Level};
 use meltemi_resources::{
-    Cluster, Direction, Endpoint, HashTable, Listener, MetaProtocol, NetworkFilter, Peer, Policy,
+    Cluster, Direction, Endpoint, HashTable, Listener, MetaProtocol, NetworkFilter, Peer,
     RouteSource, RouteTable, Snapshot, TypedConfig,
 };
 use meltemi_routing::{AttributeMatch, HashPolicy, Matcher, Mutation, Route, WeightedClusters};
@@ -292,7 +292,8 @@ impl Mesh {
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Cluster)) -> Self {
         let cluster = &mut self.clusters[0];
         change(cluster);
-        cluster.table = HashTable::new(cluster.policy, &cluster.endpoints).map(Arc::new);
+        cluster.table =
+            HashTable::new(cluster.policy, &cluster.spread, &cluster.endpoints).map(Arc::new);
         self
     }
 
@@ -379,9 +380,6 @@ pub(crate) fn remove(name: &str) -> Mutation {
 
 pub(crate) fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {
     let endpoint = |address: &SocketAddr| Endpoint {
-        address: *address,
-        weight: 1,
-        healthy: true,
         peer: Some(Arc::new(Peer {
             workload: format!("{name}-workload").into(),
             namespace: "there".into(),
@@ -389,17 +387,11 @@ pub(crate) fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {
             version: "v7".into(),
             cluster: "c".into(),
         })),
+        ..Endpoint::new(*address)
     };
     Cluster {
-        name: name.into(),
-        policy: Policy::RoundRobin,
         connect_timeout: Duration::from_secs(1),
-        endpoints: addresses.iter().map(endpoint).collect(),
-        max_in_flight: None,
-        max_connections: None,
-        idle_timeout: None,
-        refuse: None,
-        table: None,
+        ..Cluster::new(name, addresses.iter().map(endpoint).collect())
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use meltemi_resources::Endpoint;
+use meltemi_resources::{Endpoint, Health};
 
 use crate::bed::{Client, Mesh, Server, cluster, config, free_address, start, stat, until};
 use crate::toy::{self, Message, Toy};
@@ -20,10 +20,11 @@ fn no_route_and_unknown_clusters_and_empty_clusters_are_named() {
         .endpoints
         .iter()
         .map(|one| Endpoint {
-            healthy: false,
+            health: Health::Unhealthy,
             ..one.clone()
         })
         .collect();
+    sick.spread.panic_threshold = 0;
     mesh.clusters.push(sick);
     mesh.clusters.push(meltemi_resources::Cluster {
         refuse: Some("TLS origination is not there yet".into()),

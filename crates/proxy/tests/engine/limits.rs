@@ -82,7 +82,7 @@ fn a_request_too_many_is_answered_with_an_error() {
 #[test]
 fn requests_wait_for_one_of_the_connections_that_a_cluster_may_have() {
     let server = Server::start("a");
-    let mesh = Mesh::of(&[&server]).with(|cluster| cluster.max_connections = Some(2));
+    let mesh = Mesh::of(&[&server]).with(|cluster| cluster.limits.max_connections = Some(2));
     let mut config = config(Toy::with_ids());
     config.limits.max_waiting_requests = 6;
     let engine = start(config, &mesh);

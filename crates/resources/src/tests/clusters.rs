@@ -5,8 +5,9 @@ use std::time::Duration;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
+use meltemi_balancer::{CircuitBreakers, Health, Locality, Policy};
+
 use super::*;
-use crate::Policy;
 use crate::messages::meltemi::v1alpha1::UpstreamOptions;
 
 fn one(message: &cluster::Cluster) -> Arc<Cluster> {
@@ -27,14 +28,14 @@ fn a_cluster_that_says_nothing_has_envoys_defaults() {
     assert_eq!(cluster.policy, Policy::RoundRobin);
     assert_eq!(cluster.connect_timeout, Duration::from_secs(5));
     assert_eq!(
-        (cluster.max_in_flight, cluster.max_connections),
-        (None, None)
+        (cluster.max_in_flight, cluster.limits),
+        (None, CircuitBreakers::default())
     );
     assert_eq!((cluster.idle_timeout, &cluster.refuse), (None, &None));
     let endpoint = &cluster.endpoints[0];
     assert_eq!(
-        (endpoint.weight, endpoint.healthy, &endpoint.peer),
-        (1, true, &None)
+        (endpoint.weight, endpoint.health, &endpoint.peer),
+        (1, Health::Healthy, &None)
     );
 }
 
@@ -52,10 +53,12 @@ fn policies_limits_and_options_are_read() {
                 cluster::circuit_breakers::Thresholds {
                     priority: 1,
                     max_connections: Some(1),
+                    ..Default::default()
                 },
                 cluster::circuit_breakers::Thresholds {
                     priority: 0,
                     max_connections: Some(64),
+                    ..Default::default()
                 },
             ],
         }),
@@ -69,7 +72,7 @@ fn policies_limits_and_options_are_read() {
     let cluster = one(&message);
     assert_eq!(cluster.policy, Policy::LeastRequest);
     assert_eq!(cluster.connect_timeout, Duration::from_secs(1));
-    assert_eq!(cluster.max_connections, Some(64));
+    assert_eq!(cluster.limits.max_connections, Some(64));
     assert_eq!(cluster.max_in_flight, Some(8));
     assert_eq!(cluster.idle_timeout, Some(Duration::from_secs(2)));
 }
@@ -150,7 +153,10 @@ fn health_weight_and_the_workload_of_an_endpoint_are_read() {
     let [sick, degraded] = &*cluster.endpoints else {
         panic!("two endpoints")
     };
-    assert!(!sick.healthy && degraded.healthy);
+    assert_eq!(
+        (sick.health, degraded.health),
+        (Health::Unhealthy, Health::Degraded)
+    );
     assert_eq!(sick.weight, 7);
     let peer = sick.peer.as_ref().expect("named");
     let words = [
@@ -173,39 +179,80 @@ fn an_address_that_comes_twice_is_one_endpoint() {
 }
 
 #[test]
-fn the_first_priority_with_a_healthy_endpoint_is_used() {
-    let locality = |priority, port, healthy: bool| endpoint::LocalityLbEndpoints {
-        lb_endpoints: vec![endpoint::LbEndpoint {
-            health_status: if healthy { 1 } else { 2 },
-            ..lb_endpoint("127.0.0.1", port)
-        }],
+fn priorities_localities_and_their_weights_are_read() {
+    let locality = |priority, weight, zone: &str, port| endpoint::LocalityLbEndpoints {
+        locality: Some(core::Locality {
+            region: "north".to_owned(),
+            zone: zone.to_owned(),
+            ..core::Locality::default()
+        }),
+        load_balancing_weight: weight,
+        lb_endpoints: vec![lb_endpoint("127.0.0.1", port)],
         priority,
         ..endpoint::LocalityLbEndpoints::default()
     };
-    let ports = |localities: Vec<endpoint::LocalityLbEndpoints>| -> Vec<u16> {
-        let load_assignment = endpoint::ClusterLoadAssignment {
-            cluster_name: "a".to_owned(),
-            endpoints: localities,
-        };
-        let message = cluster::Cluster {
-            load_assignment: Some(load_assignment),
-            ..static_cluster("a", vec![])
-        };
-        one(&message)
-            .endpoints
-            .iter()
-            .map(|endpoint| endpoint.address.port())
-            .collect()
+    let mut assignment = endpoint::ClusterLoadAssignment {
+        cluster_name: "a".to_owned(),
+        endpoints: vec![
+            locality(0, Some(3), "a", 1),
+            locality(1, None, "b", 2),
+            endpoint::LocalityLbEndpoints {
+                lb_endpoints: vec![lb_endpoint("127.0.0.1", 3)],
+                ..endpoint::LocalityLbEndpoints::default()
+            },
+        ],
+        policy: Some(endpoint::cluster_load_assignment::Policy {
+            overprovisioning_factor: Some(200),
+            weighted_priority_health: true,
+        }),
     };
-    assert_eq!(ports(vec![locality(1, 2, true), locality(0, 1, true)]), [1]);
+    let message = |assignment: &endpoint::ClusterLoadAssignment| cluster::Cluster {
+        load_assignment: Some(assignment.clone()),
+        ..static_cluster("a", vec![])
+    };
+    let made = one(&message(&assignment));
+    let seen: Vec<_> = made
+        .endpoints
+        .iter()
+        .map(|one| (one.address.port(), one.priority, one.locality.as_deref()))
+        .collect();
+    let place = |zone: &str, weight| Locality {
+        region: "north".into(),
+        zone: zone.into(),
+        sub_zone: "".into(),
+        weight,
+    };
+    let (a, b) = (place("a", 3), place("b", 0));
+    assert_eq!(seen, [(1, 0, Some(&a)), (2, 1, Some(&b)), (3, 0, None)]);
+    assert!(made.spread.weighted_health);
+    assert_eq!(made.spread.overprovisioning, 200);
+    assignment.endpoints[1].priority = 129;
     assert_eq!(
-        ports(vec![locality(1, 2, true), locality(0, 1, false)]),
-        [2]
+        refusal(type_url::CLUSTER, "a", &message(&assignment)),
+        "a: load_assignment.endpoints[1].priority: 129, but has to be 128 or less"
     );
-    assert_eq!(
-        ports(vec![locality(1, 2, false), locality(0, 1, false)]),
-        [2, 1]
-    );
+}
+
+#[test]
+fn health_is_what_envoy_takes_it_for() {
+    let with = |health: core::HealthStatus| endpoint::LbEndpoint {
+        health_status: health as i32,
+        ..lb_endpoint("127.0.0.1", 1 + health as u32)
+    };
+    let all = [
+        (core::HealthStatus::Unknown, Health::Healthy),
+        (core::HealthStatus::Healthy, Health::Healthy),
+        (core::HealthStatus::Unhealthy, Health::Unhealthy),
+        (core::HealthStatus::Draining, Health::Draining),
+        (core::HealthStatus::Timeout, Health::Unhealthy),
+        (core::HealthStatus::Degraded, Health::Degraded),
+    ];
+    let cluster = one(&static_cluster(
+        "a",
+        all.map(|(status, _)| with(status)).into(),
+    ));
+    let seen: Vec<Health> = cluster.endpoints.iter().map(|one| one.health).collect();
+    assert_eq!(seen, all.map(|(_, health)| health));
 }
 
 #[test]

@@ -76,6 +76,7 @@ fn assignment(name: &str, endpoints: Vec<endpoint::LbEndpoint>) -> endpoint::Clu
     endpoint::ClusterLoadAssignment {
         cluster_name: name.to_owned(),
         endpoints: vec![locality],
+        policy: None,
     }
 }
 
