@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-/// Clusters and their weights. There is always one with a weight above 0, but in [`Self::none`].
+/// Clusters and their weights. There is always one with a weight above 0, but in [`Self::none`]. A clone
+/// shares its memory: most routes of a table go where others go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightedClusters {
-    names: Box<[Arc<str>]>,
+    names: Arc<[Arc<str>]>,
     /// Sum of the weights up to and with the cluster at the same place; the last one is the total.
-    cumulative: Box<[u32]>,
+    cumulative: Arc<[u32]>,
 }
 
 impl WeightedClusters {
@@ -15,8 +16,8 @@ impl WeightedClusters {
     #[must_use]
     pub fn single(name: impl Into<Arc<str>>) -> Self {
         Self {
-            names: Box::new([name.into()]),
-            cumulative: Box::new([1]),
+            names: Arc::new([name.into()]),
+            cumulative: Arc::new([1]),
         }
     }
 
@@ -24,8 +25,8 @@ impl WeightedClusters {
     #[must_use]
     pub fn none() -> Self {
         Self {
-            names: Box::default(),
-            cumulative: Box::default(),
+            names: Arc::default(),
+            cumulative: Arc::default(),
         }
     }
 

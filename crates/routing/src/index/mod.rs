@@ -7,11 +7,14 @@
 //! and leaves out what can only hold larger ones. So routes that agree in one attribute are told apart
 //! by the next, and the order of a route's conditions does not matter.
 
-use std::collections::BTreeMap;
+mod group;
+
 use std::sync::Arc;
 
+use group::group;
+
 use crate::Attributes;
-use crate::hash::{FastMap, FastSet};
+use crate::hash::FastMap;
 use crate::matcher::{Condition, Test};
 
 /// Below, looking at each route is as fast as a lookup, and takes less memory.
@@ -140,13 +143,6 @@ impl Node {
         }
     }
 
-    fn of(few: Few, routes: &[impl Compiled], depth: usize) -> Self {
-        match few {
-            Few::One(only) => Self::One(only),
-            Few::Several(all) => Self::new(all, routes, depth),
-        }
-    }
-
     fn first(&self) -> u32 {
         match self {
             Self::One(candidate) => candidate.ordinal,
@@ -181,17 +177,13 @@ impl Branches {
         }
         let (exact, others) = group(candidates, routes, exact_value);
         let (prefix, rest) = group(others, routes, prefix_value);
-        let children = |groups: Group| {
-            groups
-                .into_iter()
-                .map(|(value, few)| (value, Node::of(few, routes, depth + 1)))
-        };
-        let exact = exact
-            .into_iter()
-            .map(|(attribute, groups)| ExactTable::new(attribute, children(groups).collect()));
-        let prefix = prefix
-            .into_iter()
-            .map(|(attribute, groups)| PrefixTable::new(attribute, children(groups).collect()));
+        let exact = exact.into_iter().map(|(attribute, group)| {
+            ExactTable::new(attribute, group.into_nodes(routes, depth + 1))
+        });
+        let prefix = prefix.into_iter().map(|(attribute, group)| {
+            let nodes = group.into_nodes(routes, depth + 1);
+            PrefixTable::new(attribute, nodes.into_iter().collect())
+        });
         Self {
             first,
             exact: exact.collect(),
@@ -395,95 +387,4 @@ fn prefix_value(condition: &Condition) -> Option<&Arc<[u8]>> {
         Test::Prefix(value) if condition.is_positive() => Some(value),
         _ => None,
     }
-}
-
-/// Candidates by the value of one of their conditions.
-type Group = FastMap<Arc<[u8]>, Few>;
-
-/// Candidates of one value: nearly always a single one, which then takes no memory of its own.
-enum Few {
-    One(Candidate),
-    Several(Vec<Candidate>),
-}
-
-impl Few {
-    fn push(&mut self, candidate: Candidate) {
-        match self {
-            Self::One(first) => *self = Self::Several(vec![*first, candidate]),
-            Self::Several(all) => all.push(candidate),
-        }
-    }
-}
-
-/// Groups candidates by attribute and by the value that `key` finds in a condition, each candidate in
-/// one group, with that condition no longer open. Second are those that are in no group. Candidates
-/// stay in order.
-fn group(
-    candidates: Vec<Candidate>,
-    routes: &[impl Compiled],
-    key: Key,
-) -> (BTreeMap<Arc<str>, Group>, Vec<Candidate>) {
-    let ranks = ranks(&candidates, routes, key);
-    // The attribute that tells most routes apart comes first.
-    let rank = |name: &str| ranks.get(name).copied().unwrap_or_default();
-    let mut groups: BTreeMap<Arc<str>, Group> = BTreeMap::new();
-    let mut others = Vec::new();
-    for candidate in candidates {
-        let best = keyed(candidate, routes, key)
-            .max_by(|(_, a, _), (_, b, _)| rank(a).cmp(&rank(b)).then_with(|| b.cmp(a)));
-        let Some((place, name, value)) = best else {
-            others.push(candidate);
-            continue;
-        };
-        let group = match groups.get_mut(name) {
-            Some(group) => group,
-            None => {
-                let empty = Group::with_capacity_and_hasher(rank(name), Default::default());
-                groups.entry(Arc::clone(name)).or_insert(empty)
-            }
-        };
-        let candidate = candidate.without(place);
-        match group.get_mut(value) {
-            Some(few) => few.push(candidate),
-            None => drop(group.insert(Arc::clone(value), Few::One(candidate))),
-        }
-    }
-    (groups, others)
-}
-
-/// How many values the routes name of each attribute.
-fn ranks<'r>(
-    candidates: &[Candidate],
-    routes: &'r [impl Compiled],
-    key: Key,
-) -> FastMap<&'r str, usize> {
-    let mut values: FastMap<&str, FastSet<&[u8]>> = FastMap::default();
-    for candidate in candidates {
-        for (_, name, value) in keyed(*candidate, routes, key) {
-            values.entry(name).or_default().insert(value);
-        }
-    }
-    values
-        .into_iter()
-        .map(|(name, values)| (name, values.len()))
-        .collect()
-}
-
-/// The value by which a condition can be looked up, where it has one.
-type Key = fn(&Condition) -> Option<&Arc<[u8]>>;
-
-/// The open conditions of a candidate in which `key` finds a value: place, attribute, value.
-fn keyed(
-    candidate: Candidate,
-    routes: &[impl Compiled],
-    key: Key,
-) -> impl Iterator<Item = (u32, &Arc<str>, &Arc<[u8]>)> {
-    let conditions = routes[candidate.ordinal as usize].conditions();
-    (0..MASKED)
-        .zip(conditions)
-        .filter_map(move |(place, condition)| {
-            let is_open = candidate.open >> place & 1 == 1;
-            let value = is_open.then(|| key(condition)).flatten()?;
-            Some((place, &condition.name, value))
-        })
 }
