@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::Rejected;
+use crate::fingerprint::Fingerprint;
 use crate::invalid::Invalid;
 
 /// Resources of one type by name, each as compiled from the last bytes that were good.
@@ -18,49 +19,6 @@ pub(crate) struct Entry<T> {
     bytes: Fingerprint,
     /// The server took it away, but it is still in use.
     pub(crate) removed: bool,
-}
-
-/// Tells the bytes of two versions apart without keeping them. Not a defence against a server that
-/// forges a collision: it could as well send the resource that it wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fingerprint(usize, u64);
-
-impl Fingerprint {
-    /// Four sums side by side, so that a processor multiplies four words at a time: large route
-    /// configurations are compared as fast as they are read.
-    fn of(bytes: &[u8]) -> Self {
-        let mut lanes = SEEDS;
-        let (blocks, rest) = bytes.as_chunks::<32>();
-        for block in blocks {
-            mix(&mut lanes, block);
-        }
-        let mut last = [0; 32];
-        last[..rest.len()].copy_from_slice(rest);
-        mix(&mut lanes, &last);
-        let sum = lanes.iter().fold(0, |sum, lane| fold(sum ^ lane, SEEDS[0]));
-        Self(bytes.len(), sum)
-    }
-}
-
-/// Digits of pi: odd numbers with bits all over.
-const SEEDS: [u64; 4] = [
-    0x2436_6c3f_6a88_85a3,
-    0x1319_8a2e_0370_7345,
-    0xa409_3822_299f_31d1,
-    0x082e_fa98_ec4e_6c89,
-];
-
-fn mix(lanes: &mut [u64; 4], block: &[u8; 32]) {
-    let (words, _) = block.as_chunks::<8>();
-    for ((lane, word), seed) in lanes.iter_mut().zip(words).zip(SEEDS) {
-        *lane = fold(*lane ^ u64::from_le_bytes(*word), seed).wrapping_add(seed);
-    }
-}
-
-/// Multiplies to 128 bits and folds, so that every bit reaches every other.
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    (product as u64) ^ ((product >> 64) as u64)
 }
 
 impl<T> Default for Held<T> {

@@ -1,7 +1,5 @@
 //! Route configurations: Envoy's, as Aeraki maps them, and Aeraki's own inside a listener.
 
-use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use meltemi_routing::{
@@ -9,8 +7,6 @@ use meltemi_routing::{
     RouteTable, WeightedClusters,
 };
 use prost::bytes::Bytes;
-use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
-use prost::{DecodeError, decode_length_delimiter};
 
 use crate::field::decode;
 use crate::invalid::{Invalid, Within};
@@ -20,6 +16,8 @@ use crate::messages::envoy::config::route::v3 as envoy;
 use crate::messages::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use crate::messages::envoy::r#type::matcher::v3::StringMatcher;
 use crate::messages::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use crate::plain_routes::PlainRoutes;
+use crate::route_bytes::{Known, Raw};
 
 /// The table of a serialized `envoy.config.route.v3.RouteConfiguration`, as [`crate::Store`] would
 /// hold it.
@@ -39,62 +37,6 @@ pub fn route_table(bytes: &[u8]) -> Result<RouteTable, String> {
 pub(crate) struct Routes<T = Arc<RouteTable>> {
     pub(crate) table: T,
     raw: Raw,
-}
-
-/// The routes of a virtual host as they came.
-#[derive(Debug, Default)]
-struct Raw {
-    host: Bytes,
-    /// Where each route stands in it.
-    ranges: Vec<Range<usize>>,
-}
-
-impl Raw {
-    /// Finds the routes of a serialized virtual host without decoding them; the other fields, decoded.
-    fn new(host: Bytes) -> Result<(Self, envoy::VirtualHost), Invalid> {
-        let mut ranges = Vec::new();
-        let mut others = Vec::new();
-        let found = split(&host, &mut ranges, &mut others);
-        found.map_err(|error| Invalid::undecodable(VIRTUAL_HOST, &error))?;
-        Ok((Self { host, ranges }, decode(VIRTUAL_HOST, &*others)?))
-    }
-
-    fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
-        self.ranges.iter().map(|range| &self.host[range.clone()])
-    }
-}
-
-const VIRTUAL_HOST: &str = "envoy.config.route.v3.VirtualHost";
-
-/// The number of `envoy.config.route.v3.VirtualHost.routes`.
-const ROUTES: u32 = 3;
-
-/// Notes where the routes of a serialized virtual host stand, and copies its other fields.
-fn split(
-    host: &[u8],
-    ranges: &mut Vec<Range<usize>>,
-    others: &mut Vec<u8>,
-) -> Result<(), DecodeError> {
-    let mut rest = host;
-    while !rest.is_empty() {
-        let start = host.len() - rest.len();
-        let (number, kind) = decode_key(&mut rest)?;
-        if (number, kind) == (ROUTES, WireType::LengthDelimited) {
-            let length = decode_length_delimiter(&mut rest)?;
-            let begin = host.len() - rest.len();
-            // What is too short is found by the decoder, which says so.
-            let Some((_, behind)) = rest.split_at_checked(length) else {
-                others.extend_from_slice(&host[start..]);
-                return Ok(());
-            };
-            rest = behind;
-            ranges.push(begin..begin + length);
-        } else {
-            skip_field(kind, number, &mut rest, DecodeContext::default())?;
-            others.extend_from_slice(&host[start..host.len() - rest.len()]);
-        }
-    }
-    Ok(())
 }
 
 /// The table of a configuration that has to have this name; `before` is what holds so far.
@@ -153,7 +95,8 @@ fn compile(
 
 /// Compiles each route that `before` has not.
 fn compiled(raw: &Raw, before: Option<&Routes>) -> Result<Vec<Arc<CompiledRoute>>, Invalid> {
-    let known = before.map(|before| Known::new(before, raw));
+    let known = before.map(|before| Known::new(before.table.routes(), &before.raw, raw));
+    let mut plain = PlainRoutes::default();
     let mut routes = Vec::with_capacity(raw.ranges.len());
     let mut errors = Vec::new();
     for (place, bytes) in raw.iter().enumerate() {
@@ -161,9 +104,10 @@ fn compiled(raw: &Raw, before: Option<&Routes>) -> Result<Vec<Arc<CompiledRoute>
             routes.push(Arc::clone(same));
             continue;
         }
-        let new = decode("envoy.config.route.v3.Route", bytes)
-            .and_then(|message| route(&message))
-            .within(format_args!("routes[{place}]"))?;
+        let new = match plain.read(bytes) {
+            Some(route) => route,
+            None => decoded(bytes).within(format_args!("routes[{place}]"))?,
+        };
         let name = Arc::clone(&new.name);
         match CompiledRoute::new(new) {
             Ok(route) => routes.push(Arc::new(route)),
@@ -174,49 +118,6 @@ fn compiled(raw: &Raw, before: Option<&Routes>) -> Result<Vec<Arc<CompiledRoute>
         Ok(routes)
     } else {
         Err(uncompilable(&errors, "routes"))
-    }
-}
-
-/// Finds routes of the version before: most stand where they stood, counted from the front or from
-/// the back, and the few between are looked up by their bytes.
-struct Known<'b> {
-    before: &'b [Arc<CompiledRoute>],
-    /// Where the ones end that are the same from the front, and where those from the back begin.
-    front: usize,
-    back: usize,
-    /// What to add to the place of one at the back.
-    shift: isize,
-    between: HashMap<&'b [u8], usize>,
-}
-
-impl<'b> Known<'b> {
-    fn new(before: &'b Routes, raw: &Raw) -> Self {
-        let (count, old_count) = (raw.ranges.len(), before.raw.ranges.len());
-        let same = |(a, b): &(&[u8], &[u8])| a == b;
-        let front = raw.iter().zip(before.raw.iter()).take_while(same).count();
-        let rest = raw.iter().rev().zip(before.raw.iter().rev());
-        let back = rest.take(count.min(old_count) - front);
-        let back = back.take_while(same).count();
-        let between = before.raw.iter().enumerate();
-        let between = between.take(old_count - back).skip(front);
-        Self {
-            before: before.table.routes(),
-            front,
-            back: count - back,
-            shift: old_count as isize - count as isize,
-            between: between.map(|(place, bytes)| (bytes, place)).collect(),
-        }
-    }
-
-    fn route(&self, place: usize, bytes: &[u8]) -> Option<&'b Arc<CompiledRoute>> {
-        let old = if place < self.front {
-            place
-        } else if place >= self.back {
-            place.checked_add_signed(self.shift)?
-        } else {
-            *self.between.get(bytes)?
-        };
-        self.before.get(old)
     }
 }
 
@@ -251,6 +152,11 @@ fn uncompilable(errors: &[RouteError], field: &str) -> Invalid {
     )
 }
 
+/// A route from its bytes.
+pub(crate) fn decoded(bytes: &[u8]) -> Result<Route, Invalid> {
+    route(&decode("envoy.config.route.v3.Route", bytes)?)
+}
+
 fn route(from: &envoy::Route) -> Result<Route, Invalid> {
     let matches = from
         .r#match
@@ -258,10 +164,7 @@ fn route(from: &envoy::Route) -> Result<Route, Invalid> {
         .map_or_else(|| Ok(Vec::new()), conditions)
         .within("match")?;
     let (clusters, hash_policy) = match &from.action {
-        Some(envoy::route::Action::Route(action)) => {
-            let clusters = clusters(action).within("route")?;
-            (clusters, hash_policies(&action.hash_policy))
-        }
+        Some(envoy::route::Action::Route(action)) => destination(action).within("route")?,
         Some(_) => return Err(Invalid::at("action", "only `route` is supported")),
         None => {
             return Err(Invalid::at(
@@ -434,6 +337,13 @@ fn inline_hash_policies(from: Option<&aeraki::RouteAction>) -> Vec<HashPolicy> {
         terminal: false,
     };
     names.iter().map(policy).collect()
+}
+
+/// Where requests go, and what is hashed of them.
+pub(crate) fn destination(
+    from: &envoy::RouteAction,
+) -> Result<(WeightedClusters, Vec<HashPolicy>), Invalid> {
+    Ok((clusters(from)?, hash_policies(&from.hash_policy)))
 }
 
 fn clusters(from: &envoy::RouteAction) -> Result<WeightedClusters, Invalid> {

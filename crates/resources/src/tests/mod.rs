@@ -5,6 +5,7 @@ mod clusters;
 mod hashing;
 mod listeners;
 mod local_limits;
+mod plain_routes;
 mod routes;
 mod store;
 mod workloads;

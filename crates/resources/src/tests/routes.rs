@@ -32,7 +32,7 @@ fn said(routes: Vec<route::Route>) -> String {
     refusal(type_url::ROUTE, "r", &route_configuration("r", routes))
 }
 
-fn weighted(weights: &[(&str, Option<u32>)]) -> route::RouteAction {
+pub(super) fn weighted(weights: &[(&str, Option<u32>)]) -> route::RouteAction {
     let clusters = weights
         .iter()
         .map(|(name, weight)| route::weighted_cluster::ClusterWeight {
