@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,9 +67,15 @@ impl CompiledTable {
                 place += same;
                 continue;
             }
-            let numbers = route.clusters.names().iter();
             let start = new.clusters.len() as u32;
-            new.clusters.extend(numbers.map(|name| names.number(name)));
+            let last = place.checked_sub(1).map(|last| &routes[last].clusters);
+            if last.is_some_and(|last| ptr::eq(last.names(), route.clusters.names())) {
+                let last = new.starts[place - 1] as usize;
+                new.clusters.extend_from_within(last..);
+            } else {
+                let numbers = route.clusters.names().iter();
+                new.clusters.extend(numbers.map(|name| names.number(name)));
+            }
             new.push(start);
             place += 1;
         }
