@@ -20,6 +20,8 @@ const ROOTS: &[&str] = &[
     ".envoy.config.cluster.v3.Cluster",
     ".envoy.config.endpoint.v3.ClusterLoadAssignment",
     ".envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+    ".envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    ".envoy.extensions.filters.network.thrift_proxy.v3.ThriftProxy",
     ".udpa.type.v1.TypedStruct",
     ".aeraki.meta_protocol_proxy.v1alpha.MetaProtocolProxy",
     ".aeraki.meta_protocol_proxy.filters.local_ratelimit.v1alpha.LocalRateLimit",
@@ -37,7 +39,7 @@ const FIELDS: &[(&str, &str)] = &[
     (
         ".envoy.config.listener.v3.Listener",
         "name address additional_addresses? filter_chains filter_chain_matcher? use_original_dst \
-         default_filter_chain listener_filters traffic_direction api_listener? udp_listener_config? \
+         default_filter_chain listener_filters traffic_direction api_listener udp_listener_config? \
          internal_listener? bind_to_port",
     ),
     (
@@ -65,47 +67,84 @@ const FIELDS: &[(&str, &str)] = &[
         "protocol address port_value named_port",
     ),
     (".envoy.config.core.v3.Metadata", "filter_metadata"),
-    (".envoy.config.core.v3.HeaderValueOption", "header"),
+    (
+        ".envoy.config.core.v3.HeaderValueOption",
+        "header append append_action keep_empty_value",
+    ),
+    (
+        ".envoy.config.core.v3.DataSource",
+        "filename inline_bytes inline_string environment_variable",
+    ),
     (
         ".envoy.config.core.v3.RuntimeFractionalPercent",
         "default_value",
     ),
     (
         ".envoy.config.route.v3.RouteConfiguration",
-        "name virtual_hosts* vhds?",
+        "name virtual_hosts* vhds? request_headers_to_add request_headers_to_remove \
+         response_headers_to_add response_headers_to_remove most_specific_header_mutations_wins \
+         ignore_port_in_host_matching vhost_header request_mirror_policies? \
+         typed_per_filter_config?",
     ),
     (
         ".envoy.config.route.v3.VirtualHost",
-        "name domains routes* matcher?",
+        "name domains routes* matcher? require_tls request_headers_to_add \
+         request_headers_to_remove response_headers_to_add response_headers_to_remove retry_policy \
+         request_mirror_policies? typed_per_filter_config?",
     ),
     (
         ".envoy.config.route.v3.Route",
-        "name match route redirect? direct_response? filter_action? non_forwarding_action? \
+        "name match route redirect? direct_response filter_action? non_forwarding_action? \
+         typed_per_filter_config? \
          request_headers_to_add request_headers_to_remove \
          response_headers_to_add response_headers_to_remove",
     ),
     (
         ".envoy.config.route.v3.RouteMatch",
-        "prefix path safe_regex? connect_matcher? path_separated_prefix path_match_policy? \
-         runtime_fraction? headers query_parameters? grpc? tls_context? dynamic_metadata? filter_state?",
+        "prefix path safe_regex connect_matcher? path_separated_prefix path_match_policy? \
+         case_sensitive runtime_fraction headers query_parameters grpc? tls_context? \
+         dynamic_metadata? filter_state?",
     ),
     (
         ".envoy.config.route.v3.RouteAction",
         "cluster cluster_header weighted_clusters cluster_specifier_plugin \
-         inline_cluster_specifier_plugin? hash_policy",
+         inline_cluster_specifier_plugin? hash_policy timeout max_stream_duration retry_policy \
+         retry_policy_typed_config? metadata_match? prefix_rewrite regex_rewrite? path_rewrite_policy? path_rewrite \
+         host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex? \
+         host_rewrite request_mirror_policies? hedge_policy?",
     ),
     (
+        ".envoy.config.route.v3.RouteAction.MaxStreamDuration",
+        "max_stream_duration grpc_timeout_header_max",
+    ),
+    (
+        ".envoy.config.route.v3.RetryPolicy",
+        "retry_on num_retries per_try_timeout retry_host_predicate \
+         host_selection_retry_max_attempts retriable_status_codes retry_back_off retriable_headers \
+         retriable_request_headers",
+    ),
+    (
+        ".envoy.config.route.v3.RetryPolicy.RetryHostPredicate",
+        "name",
+    ),
+    (".envoy.config.route.v3.DirectResponseAction", "status body"),
+    (
         ".envoy.config.route.v3.RouteAction.HashPolicy",
-        "header cookie? connection_properties query_parameter? filter_state? terminal",
+        "header cookie? connection_properties query_parameter filter_state? terminal",
     ),
     (
         ".envoy.config.route.v3.RouteAction.HashPolicy.Header",
         "header_name regex_rewrite?",
     ),
-    (".envoy.config.route.v3.WeightedCluster", "clusters"),
+    (
+        ".envoy.config.route.v3.WeightedCluster",
+        "clusters total_weight",
+    ),
     (
         ".envoy.config.route.v3.WeightedCluster.ClusterWeight",
-        "name cluster_header weight",
+        "name cluster_header weight metadata_match? request_headers_to_add \
+         request_headers_to_remove response_headers_to_add response_headers_to_remove \
+         typed_per_filter_config? host_rewrite_literal",
     ),
     (".envoy.type.matcher.v3.RegexMatcher", "regex"),
     (
@@ -167,7 +206,39 @@ const FIELDS: &[(&str, &str)] = &[
     (".envoy.config.endpoint.v3.Endpoint", "address"),
     (
         ".envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-        "stat_prefix cluster weighted_clusters? tunneling_config?",
+        "stat_prefix cluster weighted_clusters tunneling_config?",
+    ),
+    (
+        ".envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight",
+        "name weight",
+    ),
+    (
+        ".envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "rds route_config scoped_routes? http_filters",
+    ),
+    (
+        ".envoy.extensions.filters.network.http_connection_manager.v3.Rds",
+        "route_config_name",
+    ),
+    (
+        ".envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        "name disabled",
+    ),
+    (
+        ".envoy.extensions.filters.network.thrift_proxy.v3.ThriftProxy",
+        "route_config trds?",
+    ),
+    (
+        ".envoy.extensions.filters.network.thrift_proxy.v3.RouteConfiguration",
+        "name routes",
+    ),
+    (
+        ".envoy.extensions.filters.network.thrift_proxy.v3.RouteAction",
+        "cluster weighted_clusters cluster_header metadata_match? request_mirror_policies?",
+    ),
+    (
+        ".envoy.extensions.filters.network.thrift_proxy.v3.WeightedCluster.ClusterWeight",
+        "name weight metadata_match?",
     ),
     (
         ".aeraki.meta_protocol_proxy.v1alpha.MetaProtocolProxy",
@@ -203,6 +274,9 @@ fn main() {
             ".envoy.config.route.v3.RouteConfiguration.virtual_hosts",
             ".envoy.config.route.v3.VirtualHost.routes",
         ])
+        // Routes of a sidecar have none of these, and are decoded by the ten thousand.
+        .boxed(".envoy.config.route.v3.Route.action.direct_response")
+        .boxed(".envoy.config.route.v3.RouteAction.retry_policy")
         .include_file("messages.rs")
         .out_dir(PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo")))
         .compile_fds(set)

@@ -20,6 +20,8 @@ pub struct ClientSnapshot {
     pub routes: HashMap<Arc<str>, Arc<VirtualHosts>>,
     /// Clusters by name; only those whose endpoints are known.
     pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    /// Clusters that are not in `clusters` yet, and the load assignment that each of them waits for.
+    pub waiting: HashMap<Arc<str>, Arc<str>>,
 }
 
 /// What a listener says to who calls by its name. Each of its parts may be missing.
@@ -65,7 +67,7 @@ impl ClientStore {
         removed: &[&str],
     ) -> Vec<Rejected> {
         let mut rejected = Vec::new();
-        let changed = match type_url {
+        let mut changed = match type_url {
             type_url::LISTENER => self.update_listeners(resources, removed, &mut rejected),
             type_url::ROUTE => self.update_routes(resources, removed, &mut rejected),
             type_url::CLUSTER => self.clusters.update(resources, removed, &mut rejected),
@@ -74,8 +76,10 @@ impl ClientStore {
                 .update_endpoints(resources, removed, &mut rejected),
             other => return of_unknown_type(other, resources),
         };
+        let waiting = self.clusters.waiting();
+        changed |= waiting != self.snapshot.waiting;
         if changed {
-            self.publish();
+            self.publish(waiting);
         }
         rejected
     }
@@ -84,12 +88,6 @@ impl ClientStore {
     #[must_use]
     pub fn snapshot(&self) -> Arc<ClientSnapshot> {
         Arc::clone(&self.snapshot)
-    }
-
-    /// Clusters whose endpoints have not come yet, so that nothing can use them; in order of name.
-    #[must_use]
-    pub fn warming(&self) -> Vec<Arc<str>> {
-        self.clusters.warming()
     }
 
     fn update_listeners(
@@ -137,7 +135,7 @@ impl ClientStore {
         self.routes.sweep(&used)
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, waiting: HashMap<Arc<str>, Arc<str>>) {
         let listeners = self.listeners.iter();
         let routes = self.routes.iter();
         self.snapshot = Arc::new(ClientSnapshot {
@@ -148,6 +146,7 @@ impl ClientStore {
                 .map(|(name, routes)| (Arc::clone(name), Arc::clone(&routes.hosts)))
                 .collect(),
             clusters: self.clusters.ready(),
+            waiting,
         });
     }
 }

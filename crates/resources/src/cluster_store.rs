@@ -27,13 +27,21 @@ impl Clusters {
 
     /// Clusters whose endpoints have not come yet, so that nothing can use them; in order of name.
     pub(crate) fn warming(&self) -> Vec<Arc<str>> {
-        let waits = self
-            .definitions
-            .iter()
-            .filter(|(name, _)| !self.ready.contains_key(*name));
-        let mut names: Vec<_> = waits.map(|(name, _)| Arc::clone(name)).collect();
+        let mut names: Vec<_> = self.waiting().into_keys().collect();
         names.sort_unstable();
         names
+    }
+
+    /// The same, with the load assignment that each of them waits for.
+    pub(crate) fn waiting(&self) -> HashMap<Arc<str>, Arc<str>> {
+        let definitions = self.definitions.iter();
+        let waits = definitions.filter_map(|(name, definition)| match &definition.source {
+            Source::Eds(service) if !self.ready.contains_key(name) => {
+                Some((Arc::clone(name), Arc::clone(service)))
+            }
+            _ => None,
+        });
+        waits.collect()
     }
 
     /// Takes in clusters, and drops those that were taken away; says whether anything changed.

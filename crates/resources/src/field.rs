@@ -48,10 +48,17 @@ pub(crate) fn duration(
     field: &str,
     from: Option<&prost_types::Duration>,
 ) -> Result<Option<Duration>, Invalid> {
-    let Some(from) = from else { return Ok(None) };
-    let duration = Duration::try_from(*from)
-        .map_err(|_| Invalid::at(field, "a duration is never negative"))?;
-    Ok((!duration.is_zero()).then_some(duration))
+    Ok(set_duration(field, from)?.filter(|duration| !duration.is_zero()))
+}
+
+/// A duration that is set, be it 0; None when it is not.
+pub(crate) fn set_duration(
+    field: &str,
+    from: Option<&prost_types::Duration>,
+) -> Result<Option<Duration>, Invalid> {
+    from.map(|from| Duration::try_from(*from))
+        .transpose()
+        .map_err(|_| Invalid::at(field, "a duration is never negative"))
 }
 
 /// Decodes the message that `any` holds.

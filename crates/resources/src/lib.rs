@@ -18,6 +18,7 @@ mod json;
 mod limits;
 mod listeners;
 mod local_rate_limit;
+mod matchers;
 mod messages;
 mod meta_protocol_json;
 mod plain_routes;

@@ -8,9 +8,9 @@ use meltemi_routing::{AttributeMatch, Attributes, ConditionTrace, FirstMatch, Ma
 
 use crate::field::{decode, type_name};
 use crate::invalid::{Invalid, Within};
+use crate::matchers::header_matches;
 use crate::messages::aeraki::meta_protocol_proxy::filters::local_ratelimit::v1alpha as aeraki;
 use crate::messages::envoy::r#type::v3::TokenBucket;
-use crate::routes::header_matches;
 
 /// The filter's name in a listener.
 pub(crate) const FILTER: &str = "aeraki.meta_protocol.filters.local_ratelimit";

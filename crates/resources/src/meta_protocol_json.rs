@@ -220,7 +220,10 @@ fn weighted(from: &Kind) -> Result<WeightedCluster, Invalid> {
         })
     })?;
     fields.finish()?;
-    Ok(WeightedCluster { clusters })
+    Ok(WeightedCluster {
+        clusters,
+        total_weight: None,
+    })
 }
 
 fn header(from: &Kind) -> Result<HeaderMatcher, Invalid> {

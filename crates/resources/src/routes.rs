@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use meltemi_routing::{
-    AttributeMatch, CompiledRoute, HashPolicy, HashSource, Matcher, Mutation, Route, RouteError,
-    RouteTable, WeightedClusters,
+    AttributeMatch, CompiledRoute, HashPolicy, HashSource, Mutation, Route, RouteError, RouteTable,
+    WeightedClusters,
 };
 use prost::bytes::Bytes;
 
 use crate::field::decode;
 use crate::invalid::{Invalid, Within};
+use crate::matchers::header_matches;
 use crate::messages::aeraki::meta_protocol_proxy::config::route::v1alpha as aeraki;
 use crate::messages::envoy::config::core::v3::HeaderValueOption;
 use crate::messages::envoy::config::route::v3 as envoy;
-use crate::messages::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
-use crate::messages::envoy::r#type::matcher::v3::StringMatcher;
-use crate::messages::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use crate::plain_routes::PlainRoutes;
 use crate::route_bytes::{Known, Raw};
 
@@ -132,7 +130,7 @@ pub(crate) fn inline_table(message: &aeraki::RouteConfiguration) -> Result<Route
     RouteTable::new(&message.name, routes).map_err(|errors| uncompilable(&errors, "routes"))
 }
 
-fn uncompilable(errors: &[RouteError], field: &str) -> Invalid {
+pub(crate) fn uncompilable(errors: &[RouteError], field: &str) -> Invalid {
     let Some(first) = errors.first() else {
         return Invalid::at(field, "cannot be compiled");
     };
@@ -248,77 +246,18 @@ fn conditions(from: &envoy::RouteMatch) -> Result<Vec<AttributeMatch>, Invalid> 
     header_matches("headers", &from.headers)
 }
 
-pub(crate) fn header_matches(
-    field: &str,
-    from: &[envoy::HeaderMatcher],
-) -> Result<Vec<AttributeMatch>, Invalid> {
-    from.iter()
-        .enumerate()
-        .map(|(place, matcher)| header_match(matcher).within(format_args!("{field}[{place}]")))
-        .collect()
-}
-
-fn header_match(from: &envoy::HeaderMatcher) -> Result<AttributeMatch, Invalid> {
-    use HeaderMatchSpecifier as Wanted;
-    if from.name.is_empty() {
-        return Err(Invalid::at("name", "is empty"));
-    }
-    if from.treat_missing_header_as_empty {
-        return Err(Invalid::at(
-            "treat_missing_header_as_empty",
-            "is not supported",
-        ));
-    }
-    let mut invert = from.invert_match;
-    let matcher = match &from.header_match_specifier {
-        Some(Wanted::ExactMatch(value)) => Matcher::Exact(value.as_bytes().into()),
-        Some(Wanted::PrefixMatch(value)) => Matcher::Prefix(value.as_bytes().into()),
-        Some(Wanted::SuffixMatch(value)) => Matcher::Suffix(value.as_bytes().into()),
-        Some(Wanted::ContainsMatch(value)) => Matcher::Contains(value.as_bytes().into()),
-        Some(Wanted::SafeRegexMatch(value)) => Matcher::Regex(value.regex.as_str().into()),
-        Some(Wanted::RangeMatch(range)) => Matcher::Range(range.start, range.end),
-        Some(Wanted::StringMatch(value)) => string_match(value).within("string_match")?,
-        Some(Wanted::PresentMatch(present)) => {
-            invert ^= !present;
-            Matcher::Present
-        }
-        None => Matcher::Present,
-    };
-    Ok(AttributeMatch {
-        name: from.name.as_str().into(),
-        matcher,
-        invert,
-        missing_is_empty: false,
-    })
-}
-
-fn string_match(from: &StringMatcher) -> Result<Matcher, Invalid> {
-    if from.ignore_case {
-        return Err(Invalid::at(
-            "ignore_case",
-            "is not supported: values are case-sensitive",
-        ));
-    }
-    match &from.match_pattern {
-        Some(MatchPattern::Exact(value)) => Ok(Matcher::Exact(value.as_bytes().into())),
-        Some(MatchPattern::Prefix(value)) => Ok(Matcher::Prefix(value.as_bytes().into())),
-        Some(MatchPattern::Suffix(value)) => Ok(Matcher::Suffix(value.as_bytes().into())),
-        Some(MatchPattern::Contains(value)) => Ok(Matcher::Contains(value.as_bytes().into())),
-        Some(MatchPattern::SafeRegex(value)) => Ok(Matcher::Regex(value.regex.as_str().into())),
-        Some(MatchPattern::Custom(())) => Err(Invalid::at("custom", "is not supported")),
-        None => Err(Invalid::at("match_pattern", "is missing")),
-    }
-}
-
-/// What is about HTTP (cookies, query parameters) no RPC request has: as in Envoy, it adds nothing to
-/// the hash. A header that would be rewritten first is not hashed in another way than asked for.
-fn hash_policies(from: &[envoy::route_action::HashPolicy]) -> Vec<HashPolicy> {
+/// A parameter of the query is an attribute of a client's call; what else is about HTTP (cookies) no RPC
+/// request has: as in Envoy, it adds nothing to the hash. A header that would be rewritten first is not hashed in another way than asked for.
+pub(crate) fn hash_policies(from: &[envoy::route_action::HashPolicy]) -> Vec<HashPolicy> {
     use envoy::route_action::hash_policy::PolicySpecifier;
     from.iter()
         .filter_map(|policy| {
             let source = match policy.policy_specifier.as_ref()? {
                 PolicySpecifier::Header(header) if header.regex_rewrite.is_none() => {
                     HashSource::Attribute(header.header_name.to_lowercase().into())
+                }
+                PolicySpecifier::QueryParameter(of) => {
+                    HashSource::Attribute(format!("?{}", of.name).into())
                 }
                 PolicySpecifier::ConnectionProperties(of) if of.source_ip => HashSource::SourceIp,
                 _ => return None,

@@ -40,7 +40,7 @@ pub enum Matcher {
     /// How a path starts: the whole path, or up to a `/` (Envoy's `path_separated_prefix`).
     PathPrefix(Arc<[u8]>),
     /// The one in it, whatever the case of ASCII letters; an expression or a number is what it was.
-    IgnoreCase(Box<Matcher>),
+    IgnoreCase(Box<Self>),
     /// A condition that cannot be evaluated here, and why: it never holds, inverted or not.
     Never(Arc<str>),
 }

@@ -26,7 +26,14 @@ pub struct Request<'a, S> {
     headers: &'a [(S, S)],
     /// Made when first asked for: nearly no request needs it.
     joined: OnceCell<Vec<(&'a str, String)>>,
-    query: OnceCell<Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>>,
+    query: OnceCell<Vec<Parameter<'a>>>,
+}
+
+/// A parameter of a query, decoded.
+#[derive(Debug)]
+struct Parameter<'a> {
+    name: Cow<'a, [u8]>,
+    value: Cow<'a, [u8]>,
 }
 
 impl<'a, S: AsRef<str>> Request<'a, S> {
@@ -96,8 +103,9 @@ impl<'a, S: AsRef<str>> Request<'a, S> {
 
     fn parameter(&self, name: &str) -> Option<&[u8]> {
         let query = self.query.get_or_init(|| parameters(self.path));
-        let first = query.iter().find(|(other, _)| **other == *name.as_bytes());
-        first.map(|(_, value)| &**value)
+        let mut named = query.iter();
+        let first = named.find(|parameter| *parameter.name == *name.as_bytes());
+        first.map(|parameter| &*parameter.value)
     }
 }
 
@@ -118,14 +126,17 @@ fn without_query(path: &str) -> &str {
 }
 
 /// The parameters of the query of `path`, decoded as Envoy does: `+` is no space.
-fn parameters(path: &str) -> Vec<(Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+fn parameters(path: &str) -> Vec<Parameter<'_>> {
     let path = path.split_once('#').map_or(path, |(before, _)| before);
     let Some((_, query)) = path.split_once('?') else {
         return Vec::new();
     };
     let pair = |text| {
         let (name, value) = str::split_once(text, '=').unwrap_or((text, ""));
-        (decoded(name), decoded(value))
+        Parameter {
+            name: decoded(name),
+            value: decoded(value),
+        }
     };
     query.split('&').map(pair).collect()
 }

@@ -1,29 +1,38 @@
 //! What a client without a sidecar reads of listeners and route configurations.
+//!
+//! As Envoy and gRPC read them, with one rule of our own: what is valid and cannot be evaluated here
+//! takes no call (a condition never holds, a destination is an answer with the reason), and the rest of
+//! its resource applies. What has no effect here is noted where `explain` finds it.
+
+mod actions;
+mod changes;
+mod conditions;
+mod hosts;
+mod listeners;
+mod retries;
+mod thrift;
 
 use std::sync::Arc;
 
-use meltemi_routing::VirtualHosts;
-use prost::bytes::Bytes;
+pub(crate) use hosts::{HttpRoutes, routes};
+pub(crate) use listeners::listener;
 
-use crate::ClientListener;
-use crate::invalid::Invalid;
+/// Fields that are valid and have no effect here.
+#[derive(Debug, Default)]
+struct Notes(Vec<Arc<str>>);
 
-/// A route configuration that holds, with the bytes of its virtual hosts: the next version decodes only
-/// those that are new.
-#[derive(Debug)]
-pub(crate) struct HttpRoutes {
-    pub(crate) hosts: Arc<VirtualHosts>,
-    raw: Vec<Bytes>,
-}
+impl Notes {
+    /// Notes each of `fields` that is used.
+    fn unused<'f>(&mut self, fields: impl IntoIterator<Item = (&'f str, bool)>) {
+        let used = fields.into_iter().filter(|(_, used)| *used);
+        used.for_each(|(field, _)| self.add(format!("{field} has no effect on calls")));
+    }
 
-pub(crate) fn routes(
-    _name: &str,
-    _bytes: &[u8],
-    _before: Option<&HttpRoutes>,
-) -> Result<HttpRoutes, Invalid> {
-    Err(Invalid::at("", "not yet"))
-}
+    fn add(&mut self, note: impl Into<Arc<str>>) {
+        self.0.push(note.into());
+    }
 
-pub(crate) fn listener(_name: &str, _bytes: &[u8]) -> Result<Arc<ClientListener>, Invalid> {
-    Err(Invalid::at("", "not yet"))
+    fn into_boxed(self) -> Box<[Arc<str>]> {
+        self.0.into()
+    }
 }

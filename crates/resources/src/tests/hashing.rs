@@ -7,7 +7,9 @@ use crate::Policy;
 
 use cluster::cluster::{LbConfig, LbPolicy, MaglevLbConfig, RingHashLbConfig};
 use route::route_action::HashPolicy as Specifier;
-use route::route_action::hash_policy::{ConnectionProperties, Header, PolicySpecifier};
+use route::route_action::hash_policy::{
+    ConnectionProperties, Header, PolicySpecifier, QueryParameter,
+};
 
 fn by_hash(policy: LbPolicy, config: Option<LbConfig>) -> cluster::Cluster {
     let endpoints = vec![lb_endpoint("127.0.0.1", 1), lb_endpoint("127.0.0.1", 2)];
@@ -173,12 +175,15 @@ fn headers_and_the_callers_address_are_hashed_and_what_only_http_has_is_not() {
     });
     let caller =
         |source_ip| PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip });
+    let query = QueryParameter {
+        name: "User".to_owned(),
+    };
     let mut message = to_cluster("r", Vec::new(), "a");
     if let Some(route::route::Action::Route(action)) = &mut message.action {
         action.hash_policy = vec![
             specifier(header("Method"), true),
             specifier(PolicySpecifier::Cookie(()), true),
-            specifier(PolicySpecifier::QueryParameter(()), true),
+            specifier(PolicySpecifier::QueryParameter(query), true),
             specifier(rewritten, true),
             specifier(caller(false), true),
             specifier(caller(true), false),
@@ -190,9 +195,15 @@ fn headers_and_the_callers_address_are_hashed_and_what_only_http_has_is_not() {
     accept(&mut store, type_url::ROUTE, "r", &routes);
     let table = Arc::clone(&store.snapshot().routes["r"]);
     let method = HashSource::Attribute("method".into());
+    // No request of a sidecar has it; a client's may.
+    let user = HashSource::Attribute("?User".into());
     let policy = |source, terminal| HashPolicy { source, terminal };
     assert_eq!(
         table.routes()[0].hash_policy,
-        [policy(method, true), policy(HashSource::SourceIp, false)]
+        [
+            policy(method, true),
+            policy(user, true),
+            policy(HashSource::SourceIp, false)
+        ]
     );
 }

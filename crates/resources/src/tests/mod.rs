@@ -140,7 +140,7 @@ fn to_cluster(name: &str, headers: Vec<route::HeaderMatcher>, cluster: &str) -> 
         cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(
             cluster.to_owned(),
         )),
-        hash_policy: Vec::new(),
+        ..route::RouteAction::default()
     };
     with_action(name, headers, action)
 }
