@@ -221,42 +221,46 @@ impl Balancer {
     /// where it may look at all (of a table: at all its places, when all its endpoints were tried); with
     /// different weights it sorts one endpoint into a heap of all.
     pub fn pick(&mut self, rng: &mut Rng, tried: &[usize], hash: Option<u64>) -> Option<usize> {
-        let picked = if let Some(table) = &self.table {
+        if self.table.is_some() {
             let hash = hash.unwrap_or_else(|| rng.next_u64());
-            let group = self.groups.choose(rng, Some(hash));
-            let in_panic = group.kind == Kind::All;
-            let ejected =
-                |index: usize| !in_panic && self.ejected.get(index).copied().unwrap_or_default();
-            table.endpoint(group.priority, group.kind, hash, |index| {
-                tried.contains(&index) || ejected(index)
-            })
-        } else {
-            let turn = &mut self.groups.choose(rng, None).turn;
-            if turn.is_empty() {
-                return None;
+            return self.by_hash(rng, tried, hash);
+        }
+        let turn = &mut self.groups.choose(rng, None).turn;
+        if turn.is_empty() {
+            return None;
+        }
+        turn.start(rng);
+        let picked = match self.policy {
+            Policy::RoundRobin => turn.next(),
+            Policy::LeastRequest if turn.len() <= FEW => {
+                let picked = turn.next_of_least(&self.active, tried);
+                return picked.or_else(|| self.groups.other(tried));
             }
-            turn.start(rng);
-            match self.policy {
-                Policy::LeastRequest if turn.len() <= FEW => {
-                    turn.next_of_least(&self.active, tried)
-                }
-                policy => {
-                    let picked = match policy {
-                        Policy::RoundRobin => turn.next(),
-                        Policy::LeastRequest => {
-                            less_of_two(turn, &self.active, &self.endpoints, rng)
-                        }
-                        _ => turn.draw(rng),
-                    };
-                    if tried.contains(&picked) {
-                        turn.next_but(tried)
-                    } else {
-                        Some(picked)
-                    }
-                }
-            }
+            Policy::LeastRequest => less_of_two(turn, &self.active, &self.endpoints, rng),
+            Policy::Random | Policy::RingHash { .. } | Policy::Maglev { .. } => turn.draw(rng),
         };
-        // An endpoint with little weight may have no place in a table: it is asked last.
+        if tried.contains(&picked) {
+            let other = turn.next_but(tried);
+            other.or_else(|| self.groups.other(tried))
+        } else {
+            Some(picked)
+        }
+    }
+
+    fn by_hash(&mut self, rng: &mut Rng, tried: &[usize], hash: u64) -> Option<usize> {
+        let group = self.groups.choose(rng, Some(hash));
+        let (priority, kind) = (group.priority, group.kind);
+        let table = self.table.as_deref()?;
+        let picked = if tried.is_empty() && self.ejected.is_empty() {
+            table.endpoint(priority, kind, hash, |_| false)
+        } else {
+            let passed_over = |index: usize| {
+                let ejected = self.ejected.get(index).copied().unwrap_or_default();
+                tried.contains(&index) || (ejected && kind != Kind::All)
+            };
+            table.endpoint(priority, kind, hash, passed_over)
+        };
+        // An endpoint with little weight may have no place in the table: it is asked last.
         picked.or_else(|| self.groups.other(tried))
     }
 

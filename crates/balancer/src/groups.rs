@@ -317,6 +317,7 @@ impl Groups {
     }
 
     /// Another endpoint, none of `tried`, the first groups first.
+    #[cold]
     pub(crate) fn other(&mut self, tried: &[usize]) -> Option<usize> {
         let main = self.main.turn.next_but(tried);
         main.or_else(|| {
