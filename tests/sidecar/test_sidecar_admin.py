@@ -21,16 +21,18 @@ NODE = {"id": "sidecar~127.1.2.3~a-0.b~b.svc.cluster.local", "metadata": {}}
 
 
 class KnownEngine:
-    """An engine with one cluster of two endpoints."""
+    """An engine with one cluster of three endpoints."""
 
     level = "info"
     errors: Sequence[tuple[str, str]] = ()
 
     def clusters(self) -> list[dict[str, Any]]:
         endpoint = {"address": "127.1.0.1:9090", "healthy": True, "weight": 1}
+        endpoint |= {"ejected": False, "priority": 0, "locality": ""}
         counts = {"active": 1, "total": 7, "errors": 2}
         down = {**endpoint, "address": "127.1.0.2:9090", "healthy": False}
-        return [{"name": "c", "endpoints": [{**endpoint, **counts}, {**down, **counts}]}]
+        out = {**down, "address": "127.1.0.3:9090", "ejected": True, "priority": 1}
+        return [{"name": "c", "endpoints": [{**one, **counts} for one in (endpoint, down, out)]}]
 
     def listener_errors(self) -> list[tuple[str, str]]:
         return list(self.errors)
@@ -192,8 +194,12 @@ async def test_clusters_are_shown_as_text_and_as_envoys_json(api: Api) -> None:
     lines = (await api.ask("/clusters")).body.decode().splitlines()
     assert "c::127.1.0.1:9090::rq_active::1" in lines
     assert "c::127.1.0.2:9090::health_flags::/failed_eds_health" in lines
+    assert "c::127.1.0.3:9090::health_flags::/failed_outlier_check" in lines
+    assert "c::127.1.0.3:9090::priority::1" in lines
     found = await api.json("/clusters?format=json")
     messages.from_json("envoy.admin.v3.Clusters", found)
+    ejected = found["cluster_statuses"][0]["host_statuses"][2]["health_status"]
+    assert ejected == {"eds_health_status": "HEALTHY", "failed_outlier_check": True}
     host = found["cluster_statuses"][0]["host_statuses"][0]
     assert host["address"]["socket_address"] == {"address": "127.1.0.1", "port_value": 9090}
 

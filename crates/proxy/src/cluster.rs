@@ -22,7 +22,11 @@ pub(crate) struct ClusterEntry {
     pub(crate) counters: ClusterCounters,
     /// Connections now.
     pub(crate) connections: u32,
-    /// Requests that wait for one of them.
+    /// Requests that wait for a connection, whichever it is.
+    pub(crate) pending: u32,
+    /// Requests that were sent and are tried again.
+    pub(crate) retries: u32,
+    /// Requests that wait for any connection to be free.
     pub(crate) waiting: VecDeque<Id>,
 }
 
@@ -55,6 +59,8 @@ impl ClusterEntry {
             endpoints: Vec::new(),
             counters: ClusterCounters::default(),
             connections: 0,
+            pending: 0,
+            retries: 0,
             waiting: VecDeque::new(),
         }
     }

@@ -80,6 +80,9 @@ pub(crate) struct Request {
     pub(crate) keeper: Option<u8>,
     /// A cluster that gets a copy once the request is whole.
     pub(crate) copy_to: Option<Arc<str>>,
+    /// It is counted among those that wait for a connection, among those that are tried again.
+    pub(crate) pending: bool,
+    pub(crate) retrying: bool,
     /// Its route changes attributes of it, of its reply.
     pub(crate) mutates: bool,
     pub(crate) mutates_reply: bool,
@@ -134,6 +137,8 @@ impl Request {
             stream_closed: false,
             any_order: false,
             copy: false,
+            pending: false,
+            retrying: false,
             mutates: false,
             mutates_reply: false,
             keeper: None,

@@ -120,8 +120,8 @@ impl Engine {
             .collect())
     }
 
-    /// The clusters in force, by name, with their `endpoints`: `address`, `healthy`, `weight`, and over all
-    /// workers `active` (requests in flight), `total` (picked) and `errors` (of these, without a reply).
+    /// The clusters in force, by name, with their `endpoints`: `address`, `healthy`, `ejected`, `priority`,
+    /// `locality` ("region/zone/sub-zone" or ""), `weight`, and over all workers `active` (requests in flight), `total` (picked) and `errors` (of these, without a reply).
     fn clusters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         self.check_open()?;
         let clusters = detached(py, || self.engine.clusters())?;
@@ -258,6 +258,9 @@ fn cluster_dict<'py>(py: Python<'py>, cluster: &ClusterState) -> PyResult<Bound<
         let dict = PyDict::new(py);
         dict.set_item("address", endpoint.address.to_string())?;
         dict.set_item("healthy", endpoint.healthy)?;
+        dict.set_item("ejected", endpoint.ejected)?;
+        dict.set_item("priority", endpoint.priority)?;
+        dict.set_item("locality", &endpoint.locality)?;
         dict.set_item("weight", endpoint.weight)?;
         dict.set_item("active", endpoint.active)?;
         dict.set_item("total", endpoint.total)?;

@@ -204,11 +204,19 @@ def _cluster_lines(cluster: dict[str, Any]) -> str:
             ("rq_active", endpoint["active"]),
             ("rq_error", endpoint["errors"]),
             ("rq_total", endpoint["total"]),
-            ("health_flags", "healthy" if endpoint["healthy"] else "/failed_eds_health"),
+            ("health_flags", _health_flags(endpoint)),
             ("weight", endpoint["weight"]),
+            ("priority", endpoint["priority"]),
         ):
             lines.append(f"{prefix}{name}::{value}\n")
     return "".join(lines)
+
+
+def _health_flags(endpoint: dict[str, Any]) -> str:
+    """Envoy's words."""
+    if endpoint["ejected"]:
+        return "/failed_outlier_check"
+    return "healthy" if endpoint["healthy"] else "/failed_eds_health"
 
 
 def _cluster_status(cluster: dict[str, Any]) -> dict[str, Any]:
@@ -229,6 +237,14 @@ def _host_status(endpoint: dict[str, Any]) -> dict[str, Any]:
             {"name": "rq_error", "type": "COUNTER", "value": str(endpoint["errors"])},
             {"name": "rq_total", "type": "COUNTER", "value": str(endpoint["total"])},
         ],
-        "health_status": {"eds_health_status": "HEALTHY" if endpoint["healthy"] else "UNHEALTHY"},
+        "health_status": _health_status(endpoint),
         "weight": endpoint["weight"],
+        "priority": endpoint["priority"],
     }
+
+
+def _health_status(endpoint: dict[str, Any]) -> dict[str, Any]:
+    """What the control plane says, and what the sidecar learnt."""
+    if endpoint["ejected"]:
+        return {"eds_health_status": "HEALTHY", "failed_outlier_check": True}
+    return {"eds_health_status": "HEALTHY" if endpoint["healthy"] else "UNHEALTHY"}

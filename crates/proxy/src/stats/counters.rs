@@ -1,5 +1,7 @@
 //! Counters by the names that Envoy gives them.
 
+use meltemi_balancer::Detector;
+
 macro_rules! counters {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident),+ $(,)? }) => {
         $(#[$doc])*
@@ -78,12 +80,55 @@ counters! {
         upstream_rq_timeout,
         upstream_rq_rx_reset,
         upstream_rq_retry,
+        upstream_rq_retry_overflow,
         upstream_rq_mirrored,
         upstream_rq_pending_overflow,
         upstream_rq_none_healthy,
         upstream_rq_late_reply,
         upstream_rq_unknown_reply,
         upstream_flow_control_paused_reading_total,
+    }
+}
+
+counters! {
+    /// Of one cluster's outlier detection.
+    OutlierCounters {
+        ejections_active,
+        ejections_enforced_total,
+        ejections_overflow,
+        ejections_detected_consecutive_5xx,
+        ejections_enforced_consecutive_5xx,
+        ejections_detected_consecutive_gateway_failure,
+        ejections_enforced_consecutive_gateway_failure,
+        ejections_detected_consecutive_local_origin_failure,
+        ejections_enforced_consecutive_local_origin_failure,
+        ejections_detected_success_rate,
+        ejections_enforced_success_rate,
+        ejections_detected_failure_percentage,
+        ejections_enforced_failure_percentage,
+    }
+}
+
+impl OutlierCounters {
+    pub(crate) fn of(detector: &Detector) -> Self {
+        let counts = detector.counts();
+        Self {
+            ejections_active: detector.ejected().into(),
+            ejections_enforced_total: counts.enforced_total,
+            ejections_overflow: counts.overflow,
+            ejections_detected_consecutive_5xx: counts.consecutive_5xx[0],
+            ejections_enforced_consecutive_5xx: counts.consecutive_5xx[1],
+            ejections_detected_consecutive_gateway_failure: counts.consecutive_gateway_failure[0],
+            ejections_enforced_consecutive_gateway_failure: counts.consecutive_gateway_failure[1],
+            ejections_detected_consecutive_local_origin_failure: counts
+                .consecutive_local_origin_failure[0],
+            ejections_enforced_consecutive_local_origin_failure: counts
+                .consecutive_local_origin_failure[1],
+            ejections_detected_success_rate: counts.success_rate[0],
+            ejections_enforced_success_rate: counts.success_rate[1],
+            ejections_detected_failure_percentage: counts.failure_percentage[0],
+            ejections_enforced_failure_percentage: counts.failure_percentage[1],
+        }
     }
 }
 

@@ -142,6 +142,11 @@ fn envoy(merged: &Merged, text: &mut String) {
         let labels = format!("envoy_cluster_name=\"{}\"", escape(cluster));
         counters.each(|name, value| push(&mut metrics, "envoy_cluster_", name, &labels, value));
     }
+    for (cluster, counters) in &merged.outliers {
+        let labels = format!("envoy_cluster_name=\"{}\"", escape(cluster));
+        let scope = "envoy_cluster_outlier_detection_";
+        counters.each(|name, value| push(&mut metrics, scope, name, &labels, value));
+    }
     merged
         .worker
         .each(|name, value| push(&mut metrics, "meltemi_", name, "", value));

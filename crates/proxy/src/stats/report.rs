@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::counters::{ClusterCounters, ListenerCounters, ProtocolCounters, WorkerCounters};
+use super::counters::{
+    ClusterCounters, ListenerCounters, OutlierCounters, ProtocolCounters, WorkerCounters,
+};
 use super::labels::Labels;
 use super::series::{RequestSeries, TcpSeries};
 
@@ -22,8 +24,14 @@ pub struct ClusterState {
 pub struct EndpointState {
     /// Where it is.
     pub address: SocketAddr,
-    /// Whether it may be picked.
+    /// Whether it may be picked: nobody says that it is sick, and no worker ejected it.
     pub healthy: bool,
+    /// Whether a worker leaves it out for what it saw of it.
+    pub ejected: bool,
+    /// 0 is asked first.
+    pub priority: u32,
+    /// Region, zone and sub-zone, as `north/a/`; empty where nobody says it.
+    pub locality: String,
     /// Its share relative to the others.
     pub weight: u32,
     /// Requests (TCP: connections) in flight.
@@ -40,6 +48,7 @@ pub(crate) struct Report {
     pub(crate) listeners: Vec<(SocketAddr, ListenerCounters)>,
     pub(crate) protocols: Vec<(Arc<str>, Arc<str>, ProtocolCounters)>,
     pub(crate) clusters: Vec<(Arc<str>, ClusterCounters, Vec<EndpointState>)>,
+    pub(crate) outliers: Vec<(Arc<str>, OutlierCounters)>,
     pub(crate) worker: WorkerCounters,
     /// Of filters, by dotted name.
     pub(crate) filters: BTreeMap<String, u64>,
@@ -53,6 +62,7 @@ pub(crate) struct Merged {
     pub(crate) listeners: BTreeMap<String, ListenerCounters>,
     pub(crate) protocols: BTreeMap<(String, String), ProtocolCounters>,
     pub(crate) clusters: BTreeMap<String, (ClusterCounters, Vec<EndpointState>)>,
+    pub(crate) outliers: BTreeMap<String, OutlierCounters>,
     pub(crate) worker: WorkerCounters,
     pub(crate) filters: BTreeMap<String, u64>,
     pub(crate) requests: BTreeMap<Labels, RequestSeries>,
@@ -83,6 +93,12 @@ impl Merged {
             let (sum, all) = self.clusters.entry(name.to_string()).or_default();
             sum.add(&counters);
             merge_endpoints(all, endpoints);
+        }
+        for (name, counters) in report.outliers {
+            self.outliers
+                .entry(name.to_string())
+                .or_default()
+                .add(&counters);
         }
         for (name, value) in report.filters {
             *self.filters.entry(name).or_default() += value;
@@ -144,6 +160,10 @@ impl Merged {
                 endpoints.len() as u64,
             ));
         }
+        for (cluster, counters) in &self.outliers {
+            let scope = format!("cluster.{cluster}.outlier_detection");
+            counters.each(|name, value| all.push((format!("{scope}.{name}"), value)));
+        }
         self.worker
             .each(|name, value| all.push((format!("meltemi.{name}"), value)));
         all
@@ -168,6 +188,8 @@ fn merge_endpoints(all: &mut Vec<EndpointState>, endpoints: Vec<EndpointState>) 
         {
             None => all.push(endpoint),
             Some(sum) => {
+                sum.healthy &= endpoint.healthy;
+                sum.ejected |= endpoint.ejected;
                 sum.active += endpoint.active;
                 sum.total += endpoint.total;
                 sum.errors += endpoint.errors;

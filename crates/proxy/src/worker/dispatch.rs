@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use meltemi_balancer::Seen;
 use meltemi_codec::{Correlation, ErrorKind, Frame, Ids, Protocol};
 
 use super::Worker;
 use super::mutate::{self, Side};
 use crate::connection::{LARGE, PoolKey, pause};
-use crate::request::Stage;
+use crate::request::{NONE, Stage};
 use crate::slots::Id;
 use crate::view::View;
 
@@ -51,6 +52,10 @@ impl Worker {
             let wanted = cluster
                 .max_in_flight
                 .unwrap_or(protocol.default_max_in_flight());
+            if cluster.limits.max_requests.is_some() && !self.may_begin(id, number) {
+                return;
+            }
+            let entry = &mut self.clusters[number as usize];
             let Some((index, endpoint)) = entry.pick(&mut self.rng, tried.all(), hash) else {
                 return self.nobody_left(id, &failure);
             };
@@ -66,7 +71,7 @@ impl Worker {
                 exclusive: !shares,
             };
             let capacity = if shares { wanted } else { 1 };
-            match self.way(number, endpoint, key, capacity, protocol) {
+            match self.way(id, number, endpoint, key, capacity, protocol) {
                 Way::Ready(connection) => return self.forward(id, &view, connection, frame, bytes),
                 Way::Connecting(connection) => return self.wait(id, connection, frame, bytes),
                 Way::Full => return self.wait_for_any(id, frame, bytes),
@@ -92,6 +97,8 @@ impl Worker {
         entry.total += 1;
         let message = format!("{}: {reason}", entry.address);
         let index = index.or(entry.index);
+        let number = self.requests.get(id).map(|request| request.cluster);
+        self.saw(number.unwrap_or(NONE), endpoint, Seen::ConnectFailed);
         if let (Some(request), Some(index)) = (self.requests.get_mut(id), index) {
             request.tried.push(index);
             request.endpoint = endpoint;
@@ -120,6 +127,7 @@ impl Worker {
     /// A connection to `endpoint` that takes a request.
     fn way(
         &mut self,
+        id: Id,
         number: u32,
         endpoint: Id,
         key: PoolKey,
@@ -150,11 +158,14 @@ impl Worker {
             };
         }
         let entry = &self.clusters[number as usize];
-        let max = entry
-            .cluster
-            .as_ref()
-            .and_then(|cluster| cluster.limits.max_connections);
-        if max.is_some_and(|max| entry.connections >= max) && !self.make_room(number, key) {
+        let limits = entry.cluster.as_ref().map(|cluster| cluster.limits);
+        let limits = limits.unwrap_or_default();
+        if !limits.may_connect(entry.connections) && !self.make_room(number, key) {
+            return Way::Full;
+        }
+        let waits = self.requests.get(id).is_some_and(|request| request.pending);
+        if !waits && !limits.may_wait(self.clusters[number as usize].pending) {
+            // No connection is opened for a request that may not wait for it.
             return Way::Full;
         }
         match self.connect(number, endpoint, key, capacity, protocol) {
@@ -198,6 +209,9 @@ impl Worker {
     }
 
     fn wait(&mut self, id: Id, connection: Id, frame: &Frame, bytes: &[u8]) {
+        if !self.may_wait(id) {
+            return;
+        }
         self.keep(id, frame, bytes, usize::MAX, Stage::Queued);
         if let Some(request) = self.requests.get_mut(id) {
             request.upstream = connection;
@@ -216,6 +230,9 @@ impl Worker {
             return;
         };
         let number = request.cluster as usize;
+        if !self.may_wait(id) {
+            return;
+        }
         let entry = &mut self.clusters[number];
         entry.counters.upstream_cx_overflow += 1;
         if entry.waiting.len() >= self.shared.config.limits.max_waiting_requests {
@@ -316,6 +333,10 @@ impl Worker {
                 // Nothing comes back; a reply that comes all the same names nothing.
                 up.flight.remove(wire);
             }
+        }
+        if request.pending {
+            request.pending = false;
+            self.clusters[request.cluster as usize].pending -= 1;
         }
         request.stage = Stage::Sent;
         request.upstream = connection_id;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use meltemi_balancer::Seen;
 use meltemi_codec::ErrorKind;
 use rustix::net::getpeername;
 
@@ -208,6 +209,7 @@ impl Worker {
                 }
                 let message =
                     format!("upstream {address} of '{name}' gave no reply in {seconds} s");
+                self.saw(number, endpoint, Seen::Timeout);
                 self.leave_upstream(id, false);
                 self.failed_upstream(id, ErrorKind::Timeout, &message);
             }

@@ -28,7 +28,7 @@ impl Worker {
                 .borrow_mut()
                 .get_mut(usize::from(keeper))
                 .map_or(Again::No, |filter| filter.failed(kind, attempts));
-            if again == Again::Yes {
+            if again == Again::Yes && self.may_retry(id) {
                 return self.send_kept_again(id);
             }
         }
@@ -48,7 +48,7 @@ impl Worker {
             .borrow_mut()
             .get_mut(usize::from(keeper))
             .map_or(Again::No, |filter| filter.replied(status, attempts));
-        if again == Again::No || request.kept.is_none() {
+        if again == Again::No || request.kept.is_none() || !self.may_retry(id) {
             return false;
         }
         self.leave_upstream(id, true);

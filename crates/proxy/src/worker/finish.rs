@@ -31,6 +31,7 @@ impl Worker {
             self.unpause(downstream, crate::connection::pause::PEER);
         }
         self.take_kept(id);
+        self.no_more_of(id);
         let Some(request) = self.requests.get(id) else {
             return;
         };

@@ -13,6 +13,7 @@ mod expire;
 mod failures;
 mod finish;
 mod flush;
+mod health;
 mod mutate;
 mod order;
 mod replies;
@@ -105,6 +106,8 @@ pub(crate) struct Worker {
     buffers: Buffers,
     deadlines: Deadlines,
     parked: Deadlines,
+    /// When an interval of outlier detection ends.
+    check_at: Moment,
     /// Connections with output: to upstreams, and all others.
     dirty_upstream: Vec<Id>,
     dirty: Vec<Id>,
@@ -151,6 +154,7 @@ impl Worker {
             buffers: Buffers::default(),
             deadlines: Deadlines::default(),
             parked: Deadlines::default(),
+            check_at: Moment::NEVER,
             dirty_upstream: Vec::new(),
             dirty: Vec::new(),
             resumed: Vec::new(),
@@ -192,6 +196,7 @@ impl Worker {
         }
         self.drive();
         self.expire();
+        self.check_endpoints();
         self.drive();
         if !self.leaving.is_empty() {
             self.drop_leaving();
@@ -261,6 +266,7 @@ impl Worker {
             self.requests.next_deadline(),
             self.deadlines.next(),
             self.parked.next(),
+            (self.check_at < Moment::NEVER).then_some(self.check_at),
             log,
         ];
         Some(next.into_iter().flatten().min()?.since(self.clock.now()))

@@ -1,5 +1,6 @@
 //! Replies: from an upstream to the right caller, in the right order, or from Meltemi itself.
 
+use meltemi_balancer::Seen;
 use meltemi_codec::{Correlation, ErrorKind, Frame, Ids, Kind, Protocol, Status};
 use meltemi_routing::Mutation;
 
@@ -41,12 +42,17 @@ impl Worker {
         {
             return self.unreadable(id, request_id);
         }
-        let outcome = match frame.status {
-            Status::Ok => Outcome::Ok,
-            Status::Error => Outcome::Failed,
+        let (outcome, seen) = match frame.status {
+            Status::Ok => (Outcome::Ok, Seen::Success),
+            Status::Error => (Outcome::Failed, Seen::Failed),
         };
-        if request.keeper.is_some() && whole && self.replied_again(request_id, &view, frame.status)
-        {
+        let (number, endpoint) = (request.cluster, request.endpoint);
+        self.saw(number, endpoint, seen);
+        let keeper = self
+            .requests
+            .get(request_id)
+            .and_then(|request| request.keeper);
+        if keeper.is_some() && whole && self.replied_again(request_id, &view, frame.status) {
             return;
         }
         let Some(request) = self.requests.get_mut(request_id) else {
@@ -100,8 +106,17 @@ impl Worker {
         self.clusters[up.cluster as usize]
             .counters
             .upstream_cx_protocol_error += 1;
+        self.saw_bad_reply(request_id);
         self.leave_upstream(request_id, false);
         self.failed_upstream(request_id, ErrorKind::BadResponse, &message);
+    }
+
+    /// A reply came that is none to its request.
+    fn saw_bad_reply(&mut self, id: Id) {
+        if let Some(request) = self.requests.get(id) {
+            let (number, endpoint) = (request.cluster, request.endpoint);
+            self.saw(number, endpoint, Seen::Failed);
+        }
     }
 
     /// The request that a reply answers; None when there is none, which is dealt with.
@@ -123,6 +138,7 @@ impl Worker {
                     up.address, frame.ids.message, request.reply_to.ids.message
                 );
                 self.clusters[number].counters.upstream_cx_protocol_error += 1;
+                self.saw_bad_reply(request_id);
                 self.leave_upstream(request_id, false);
                 self.failed_upstream(request_id, ErrorKind::BadResponse, &message);
                 return None;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use meltemi_resources::Health;
+use meltemi_resources::{Endpoint, Health};
 
 use super::Worker;
 use crate::connection::Role;
-use crate::stats::counters::WorkerCounters;
+use crate::stats::counters::{OutlierCounters, WorkerCounters};
 use crate::stats::report::{EndpointState, Report};
 
 impl Worker {
@@ -33,11 +33,17 @@ impl Worker {
             let Some(cluster) = &entry.cluster else {
                 continue;
             };
-            let endpoint = |(endpoint, id): (&meltemi_balancer::Endpoint, _)| {
+            let endpoint = |(index, (endpoint, id)): (_, (&Endpoint, _))| {
                 let own = self.endpoints.get(id);
                 EndpointState {
                     address: endpoint.address,
-                    healthy: matches!(endpoint.health, Health::Healthy | Health::Degraded),
+                    healthy: matches!(endpoint.health, Health::Healthy | Health::Degraded)
+                        && !entry.balancer.is_ejected(index),
+                    ejected: entry.balancer.is_ejected(index),
+                    priority: endpoint.priority,
+                    locality: endpoint.locality.as_ref().map_or_else(String::new, |one| {
+                        format!("{}/{}/{}", one.region, one.zone, one.sub_zone)
+                    }),
                     weight: endpoint.weight,
                     active: own.map_or(0, |own| own.active),
                     total: own.map_or(0, |own| own.total),
@@ -45,7 +51,12 @@ impl Worker {
                 }
             };
             let ids = entry.endpoints.iter().copied();
-            let endpoints = cluster.endpoints.iter().zip(ids).map(endpoint).collect();
+            let endpoints = (0..).zip(cluster.endpoints.iter().zip(ids));
+            let endpoints = endpoints.map(endpoint).collect();
+            if let Some(detector) = entry.balancer.detector() {
+                let counters = OutlierCounters::of(detector);
+                report.outliers.push((entry.name.clone(), counters));
+            }
             let mut counters = entry.counters;
             counters.upstream_cx_tx_bytes_total += sent;
             report

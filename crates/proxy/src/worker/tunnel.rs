@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use meltemi_balancer::Seen;
 use meltemi_resources::Direction;
 use meltemi_routing::hash_of_address;
 
@@ -154,7 +155,10 @@ impl Worker {
         let Some(half) = self.tunnel(upstream) else {
             return;
         };
-        let downstream = half.other;
+        let (downstream, number, endpoint) = (half.other, half.cluster, half.endpoint);
+        // Nothing else will be known of it: to be connected is all that is asked.
+        self.saw(number, endpoint, Seen::Connected);
+        self.saw(number, endpoint, Seen::Success);
         self.count_tunnel(downstream, |series| series.opened += 1);
         self.rearm(upstream);
         self.unpause(downstream, pause::PEER);
@@ -171,6 +175,7 @@ impl Worker {
         if let Some(entry) = self.endpoints.get_mut(endpoint) {
             entry.errors += 1;
         }
+        self.saw(number as u32, endpoint, Seen::ConnectFailed);
         self.drop_upstream_half(upstream);
         if let Some(half) = self.tunnel(downstream) {
             half.other = Id::NONE;

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use meltemi_balancer::Seen;
 use meltemi_codec::{Correlation, Direction, ErrorKind, Frame, Limits, Protocol, ReplyTo};
 use rustix::net::sockopt::socket_error;
 
@@ -129,7 +130,10 @@ impl Worker {
         let Some(up) = connection.upstream() else {
             return;
         };
-        for request in std::mem::take(&mut up.waiting) {
+        let (number, endpoint) = (up.cluster, up.endpoint);
+        let waiting = std::mem::take(&mut up.waiting);
+        self.saw(number, endpoint, Seen::Connected);
+        for request in waiting {
             self.forward_kept(request, id);
         }
         self.rearm(id);
@@ -331,6 +335,11 @@ impl Worker {
             if let Some(entry) = self.endpoints.get_mut(endpoint) {
                 entry.errors += 1;
             }
+            let seen = match kind {
+                ErrorKind::BadResponse => Seen::Failed,
+                _ => Seen::ConnectFailed,
+            };
+            self.saw(number as u32, endpoint, seen);
             self.leave_upstream(request, false);
             self.failed_upstream(request, kind, &message);
         }

@@ -183,3 +183,17 @@ fn a_shadow_that_is_gone_hurts_nobody() {
         assert_eq!(client.call(id, "echo", "x").text(), "x@a");
     }
 }
+
+#[test]
+fn no_more_requests_are_tried_again_at_once_than_the_cluster_allows() {
+    let (a, b) = (Server::start("a"), Server::start("b"));
+    let mut mesh = Mesh::of(&[&a, &b]).with(|cluster| {
+        cluster.limits.max_retries = Some(0);
+    });
+    let engine = retrying(&mut mesh, Toy::with_ids());
+    let mut client = Client::connect(mesh.address);
+    assert_eq!(client.call(1, "fail", "").kind, toy::FAILURE);
+    assert_eq!(a.requests() + b.requests(), 1);
+    assert_eq!(stat(&engine, "upstream_rq_retry_overflow"), 1);
+    assert_eq!(stat(&engine, "upstream_rq_retry"), 0);
+}

@@ -7,6 +7,7 @@ mod toy;
 
 mod again;
 mod bodies;
+mod ejected;
 mod errors;
 mod hashed;
 mod limited;
