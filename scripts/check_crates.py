@@ -23,6 +23,7 @@ ALLOWED = {
         "prost-types",
         "prost-build",
     },
+    "meltemi-proxyless": {"meltemi-balancer", "meltemi-resources", "meltemi-routing"},
     "meltemi-proxy": {
         "arc-swap",
         "meltemi-balancer",
@@ -38,12 +39,13 @@ ALLOWED = {
         "meltemi-balancer",
         "meltemi-codec",
         "meltemi-proxy",
+        "meltemi-proxyless",
         "meltemi-resources",
         "meltemi-routing",
         "pyo3",
     },
 }
-PURE = ("codec", "routing", "balancer", "limiter", "resources")
+PURE = ("codec", "routing", "balancer", "limiter", "resources", "proxyless")
 
 
 def main() -> int:

@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import final
 
 __all__ = [
+    "Call",
+    "CallRefused",
+    "DirectResponse",
     "Engine",
+    "NoEndpoint",
+    "NoRoute",
+    "NotKnown",
+    "Overflow",
+    "Router",
     "check_regex",
     "decode_messages",
     "explain_endpoint",
@@ -40,6 +48,71 @@ class Engine:
     def set_log_level(self, level: str) -> None: ...
     def drain(self, deadline_s: float) -> bool: ...
     def close(self) -> None: ...
+
+@final
+class Router:
+    def __new__(cls, *, seed: int | None = None) -> Router: ...
+    def update(
+        self,
+        type_url: str,
+        version: str,
+        resources: Sequence[tuple[str, bytes]],
+        removed: Sequence[str] = (),
+    ) -> list[tuple[str, str]]: ...
+    def call(
+        self,
+        listener: str,
+        authority: str,
+        path: str,
+        headers: Sequence[tuple[str, str]],
+        caller: str | None = None,
+    ) -> Call: ...
+    def explain(
+        self,
+        listener: str,
+        authority: str,
+        path: str,
+        headers: Sequence[tuple[str, str]],
+        caller: str | None = None,
+    ) -> dict[str, object]: ...
+    def clusters(self) -> list[dict[str, object]]: ...
+
+@final
+class Call:
+    @property
+    def address(self) -> str: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def route(self) -> str: ...
+    @property
+    def peer(self) -> dict[str, str] | None: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def timeout_s(self) -> float | None: ...
+    @property
+    def per_try_timeout_s(self) -> float | None: ...
+    @property
+    def request_changes(self) -> tuple[tuple[str, str, str], ...]: ...
+    @property
+    def response_changes(self) -> tuple[tuple[str, str, str], ...]: ...
+    def succeeded(self, status: int | None = None) -> None: ...
+    def failed(self, reason: str, status: int | None = None) -> float | None: ...
+    def abandoned(self) -> None: ...
+
+class CallRefused(Exception): ...
+
+class NotKnown(CallRefused):
+    missing: list[tuple[str, str]]
+
+class NoRoute(CallRefused): ...
+class NoEndpoint(CallRefused): ...
+class Overflow(CallRefused): ...
+
+class DirectResponse(CallRefused):
+    status: int
+    body: str
 
 def check_regex(pattern: str) -> None: ...
 def explain_endpoint(

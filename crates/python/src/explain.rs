@@ -136,7 +136,10 @@ pub(crate) fn explain_endpoint(
 }
 
 /// What conditions made of a request, and whether all of them held.
-fn match_dict<'py>(py: Python<'py>, conditions: &[ConditionTrace]) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn match_dict<'py>(
+    py: Python<'py>,
+    conditions: &[ConditionTrace],
+) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     let reasons: Vec<String> = conditions.iter().map(ToString::to_string).collect();
     dict.set_item("matched", conditions.iter().all(|one| one.held))?;

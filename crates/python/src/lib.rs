@@ -6,19 +6,34 @@
 mod detached;
 mod engine;
 mod explain;
+mod explained;
 mod filters;
 mod messages;
 mod protocols;
+mod refused;
+mod routed;
+mod router;
 
 use pyo3::prelude::*;
 
 /// The native engine of Meltemi. Import it through `meltemi.engine`.
 #[pymodule]
 mod _engine {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]
     use super::explain::{check_regex, explain_endpoint, explain_limit, explain_route};
     #[pymodule_export]
     use super::messages::decode_messages;
+    #[pymodule_export]
+    use super::routed::Call;
+    #[pymodule_export]
+    use super::router::Router;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::refused::add(module)
+    }
 }
