@@ -12,9 +12,9 @@ from meltemi.admin.http import Handler, HttpError, Request, Response
 from meltemi.sidecar.admin import Admin
 from meltemi.sidecar.holdings import Holdings
 from meltemi.xds import messages
-from meltemi.xds.client import Accepted
-from meltemi.xds.client_state import TypeStatus
+from meltemi.xds.client_values import TypeStatus
 from meltemi.xds.resource import Resource
+from meltemi.xds.shell import Accepted
 
 ADMIN = "type.googleapis.com/envoy.admin.v3."
 NODE = {"id": "sidecar~127.1.2.3~a-0.b~b.svc.cluster.local", "metadata": {}}

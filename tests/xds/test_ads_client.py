@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 import pytest
 from ads_streams import Running, Start
-from meltemi.xds.client import BACKOFF_MAX_S, AdsClient, ClientStatus, backoff_s
+from meltemi.xds.client import AdsClient
 from meltemi.xds.messages import CLUSTER, ENDPOINT, LISTENER, ROUTE, WORKLOAD
 from meltemi.xds.resource import Client
 from meltemi.xds.server import AdsServer
+from meltemi.xds.shell import BACKOFF_MAX_S, ClientStatus, backoff_s
 from xds_source import NODE, NODE_ID, cluster, endpoints, one_of_each, route
 
 ALL = (CLUSTER, ENDPOINT, LISTENER, ROUTE, WORKLOAD)

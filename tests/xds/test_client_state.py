@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from meltemi.xds import messages
-from meltemi.xds.client_state import DOES_NOT_EXIST_S, READY_S, ClientState, Request, Update
+from meltemi.xds.client_state import DOES_NOT_EXIST_S, READY_S, ClientState, Request
+from meltemi.xds.client_values import Update
 from meltemi.xds.discovery import DeltaRequest, Response, SotwRequest
 from meltemi.xds.messages import CLUSTER, ENDPOINT, LISTENER, ROUTE, WORKLOAD
 from meltemi.xds.references import children

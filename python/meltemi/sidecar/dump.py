@@ -12,7 +12,7 @@ from typing import Any
 from meltemi.sidecar.holdings import Holdings, Refused
 from meltemi.sidecar.meta_routes import route_configuration
 from meltemi.xds import messages
-from meltemi.xds.client import Accepted
+from meltemi.xds.shell import Accepted
 
 Json = dict[str, Any]
 ADMIN = "type.googleapis.com/envoy.admin.v3."

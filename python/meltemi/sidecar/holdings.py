@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from meltemi.xds.client import Accepted
-from meltemi.xds.client_state import TypeStatus
+from meltemi.xds.client_values import TypeStatus
+from meltemi.xds.shell import Accepted
 
 MAX_REFUSED = 1000  # of a type, remembered for the dump: a server may send any number of names
 

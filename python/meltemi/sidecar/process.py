@@ -24,9 +24,10 @@ from meltemi.sidecar.admin import Admin
 from meltemi.sidecar.holdings import Holdings
 from meltemi.sidecar.node import SidecarNode
 from meltemi.xds import messages
-from meltemi.xds.client import Accepted, AdsClient
-from meltemi.xds.client_state import TypeStatus
+from meltemi.xds.client import AdsClient
+from meltemi.xds.client_values import TypeStatus
 from meltemi.xds.resource import Node
+from meltemi.xds.shell import Accepted
 
 log = logging.getLogger("meltemi.sidecar")
 

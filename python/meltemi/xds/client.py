@@ -11,72 +11,29 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
 import grpc.aio
 
 from meltemi.xds import discovery, messages
-from meltemi.xds.client_state import ClientState, TypeStatus, Update
-from meltemi.xds.resource import RESOURCE_IN_SOTW, Node, Resource
+from meltemi.xds.client_state import ClientState
+from meltemi.xds.client_values import Update
+from meltemi.xds.resource import Node
+from meltemi.xds.shell import (
+    CONNECT_S,
+    KEEPALIVE_S,
+    Accepted,
+    ClientStatus,
+    OnUpdate,
+    backoff_s,
+    node_message,
+    short,
+)
 
 log = logging.getLogger("meltemi.xds.client")
-
-BACKOFF_FIRST_S: Final = 0.2
-BACKOFF_FACTOR: Final = 1.6
-BACKOFF_MAX_S: Final = 5.0
-"""A control plane that comes back is found within this; 200 nodes ask it 40 times a second."""
-CONNECT_S: Final = 10.0
-KEEPALIVE_S: Final = 30.0
-"""How often an idle connection is tested; above what the server allows (`server.CLIENT_PING_S`)."""
-
-OnUpdate = Callable[
-    [str, str, Sequence[tuple[str, bytes]], Sequence[str]], Sequence[tuple[str, str]]
-]
-"""(type URL, version, resources as (name, body), names removed) -> what was refused, as (name,
-reason). Runs in a thread, one call at a time; Engine.update has this shape."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A resource in use, as `/config_dump` shows it."""
-
-    resource: Resource
-    last_updated: float
-    """Seconds since the epoch."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientStatus:
-    """How it is with the stream and with each type."""
-
-    server: str
-    delta: bool
-    connected: bool
-    since: float | None
-    """When it was connected, or lost, in seconds since the epoch; None before the first time."""
-    last_error: str | None
-    """Why the last stream ended; None while one is up."""
-    types: Mapping[str, TypeStatus]
-
-
-def backoff_s(attempt: int, rng: random.Random) -> float:
-    """How long to wait before attempt `attempt` (from 0): grows, and half of it is chance, so that
-    nodes that lost a server together do not come back together."""
-    longest = min(BACKOFF_FIRST_S * BACKOFF_FACTOR ** min(attempt, 32), BACKOFF_MAX_S)
-    return longest * (0.5 + rng.random() / 2)
-
-
-def node_message(node: Node) -> Any:
-    """`envoy.config.core.v3.Node` of a node of ours."""
-    made = messages.message("envoy.config.core.v3.Node")(id=node.id)
-    made.user_agent_name, _, made.user_agent_version = node.user_agent.partition(" ")
-    made.metadata.update(node.metadata)
-    made.client_features.extend(sorted({*node.features, RESOURCE_IN_SOTW}))
-    return made
 
 
 class AdsClient:
@@ -231,7 +188,7 @@ class AdsClient:
                     self._state.receive(decode(data))
                     reading = _read_one(call)
                 for type_url, name in self._state.expire(_now()):
-                    log.warning("the server has no %s %r", _short(type_url), name)
+                    log.warning("the server has no %s %r", short(type_url), name)
                 while (update := self._state.next_update(_now())) is not None:
                     refused = await self._apply(update)
                     await self._send(call, self._state.applied(refused, _now()))
@@ -252,20 +209,18 @@ class AdsClient:
                 update.removed,
             )
         except Exception as exc:
-            log.exception("cannot apply %s version %s", _short(update.type_url), update.version)
+            log.exception("cannot apply %s version %s", short(update.type_url), update.version)
             return [(name, str(exc) or type(exc).__name__) for name, _body in resources]
         log.info(
             "%s version %s: %d taken, %d removed, %d refused",
-            _short(update.type_url),
+            short(update.type_url),
             update.version,
             len(resources) - len(refused),
             len(update.removed),
             len(refused),
         )
         for name, reason in refused:
-            log.warning(
-                "%s %r keeps its last good state: %r", _short(update.type_url), name, reason
-            )
+            log.warning("%s %r keeps its last good state: %r", short(update.type_url), name, reason)
         return refused
 
     def _up(self) -> None:
@@ -303,7 +258,3 @@ async def _settled(channel: grpc.aio.Channel) -> None:
 
 
 _SETTLED: Final = (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE)
-
-
-def _short(type_url: str) -> str:
-    return type_url.rpartition(".")[2]

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from meltemi.xds import messages, references
+from meltemi.xds.client_values import Held, Step, TypeState, TypeStatus, Update
 from meltemi.xds.discovery import (
     DELIVERY,
     MAX_ERROR_CHARS,
@@ -26,7 +26,7 @@ from meltemi.xds.discovery import (
     Response,
     SotwRequest,
 )
-from meltemi.xds.resource import Resource
+from meltemi.xds.references import Reference
 
 DOES_NOT_EXIST_S: Final = 15.0
 """gRFC A27: a resource that did not come for so long after it was asked for does not exist."""
@@ -41,77 +41,6 @@ MAX_REASON_CHARS: Final = 500
 Request = SotwRequest | DeltaRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
-    """What a response changes. It may be nothing: `applied` is due all the same."""
-
-    type_url: str
-    version: str
-    resources: tuple[Resource, ...] = ()
-    """Those that differ from what is held."""
-    removed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An accepted resource."""
-
-    resource: Resource
-    since: float
-    """When it last changed, in the caller's clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class TypeStatus:
-    """What is known of one type."""
-
-    version: str
-    """Of the last response that was accepted whole."""
-    resources: int
-    awaited: tuple[str, ...]
-    """Names that were asked for and have not come yet."""
-    missing: tuple[str, ...]
-    """Names that do not exist, as far as the server says or is silent."""
-    error: str | None
-    """Why the last response was refused, all of it or some resources; None when it was not."""
-
-
-@dataclass(slots=True)
-class _Type:
-    type_url: str
-    everything: bool
-    """Asked for whole, without names."""
-    names: frozenset[str] = frozenset()
-    held: dict[str, Held] = field(default_factory=dict)
-    children: dict[str, frozenset[str]] = field(default_factory=dict)
-    asked_at: dict[str, float] = field(default_factory=dict)
-    """Names that have not come on this stream nor before."""
-    missing: set[str] = field(default_factory=set)
-    version: str = ""
-    nonce: str = ""
-    """Of the last response that was answered on this stream."""
-    asked: bool = False
-    """Whether this stream was asked for the type."""
-    error: str | None = None
-
-
-@dataclass(slots=True)
-class _Step:
-    """A response between `next_update` and `applied`."""
-
-    update: Update
-    nonce: str
-    same: tuple[Resource, ...] = ()
-    """Resources whose body is what is held."""
-    children: dict[str, frozenset[str]] = field(default_factory=dict)
-    faults: list[tuple[str, str]] = field(default_factory=list)
-    count: int = 0
-    missing: tuple[str, ...] = ()
-    unknown_type: bool = False
-    no_answer: bool = False
-    """Comes from ourselves: what nothing needs any more."""
-
-
 class ClientState:
     """One client, over all its streams."""
 
@@ -120,19 +49,23 @@ class ClientState:
         *,
         delta: bool,
         everything_of: Sequence[str] = (messages.CLUSTER, messages.LISTENER, messages.WORKLOAD),
+        by_name: Sequence[str] | None = None,
     ) -> None:
+        """`by_name`: types that are asked for by name; those that `everything_of` need where it
+        says nothing."""
         self._delta = delta
-        by_name = [references.CHILD[t] for t in everything_of if t in references.CHILD]
+        if by_name is None:
+            by_name = [references.CHILD[t] for t in everything_of if t in references.CHILD]
         ranks = {type_url: rank for rank, type_url in enumerate(DELIVERY)}
         self._types = {
-            type_url: _Type(type_url, everything=type_url in everything_of)
+            type_url: TypeState(type_url, everything=type_url in everything_of)
             for type_url in sorted(
                 {*everything_of, *by_name}, key=lambda each: ranks.get(each, len(ranks))
             )
         }
         self._waiting: deque[Response] = deque()
-        self._own: deque[_Step] = deque()
-        self._step: _Step | None = None
+        self._own: deque[Step] = deque()
+        self._step: Step | None = None
         self._connected_at: float | None = None
         self._kept: set[str] = set()
         """Clusters that were gone when a new stream came up; see `_let_go`."""
@@ -162,7 +95,7 @@ class ClientState:
             each.nonce, each.asked = "", False
             each.asked_at.clear()
 
-    def _first_request(self, each: _Type) -> Request:
+    def _first_request(self, each: TypeState) -> Request:
         names = tuple(sorted(each.names))
         if not self._delta:
             return SotwRequest(each.type_url, names=names, version=each.version)
@@ -202,7 +135,7 @@ class ClientState:
             removed = tuple(sorted(self._kept & clusters.held.keys()))
             self._kept.clear()
             update = Update(messages.CLUSTER, clusters.version, removed=removed)
-            self._own.append(_Step(update, "", no_answer=True))
+            self._own.append(Step(update, "", no_answer=True))
 
     def _next_response(self, now: float) -> Response | None:
         closed = self._users_wait_until(now) is not None and len(self._waiting) <= MAX_WAITING
@@ -221,12 +154,12 @@ class ClientState:
         asked_at = endpoints.asked_at.values() if endpoints is not None else ()
         return min((at + READY_S for at in asked_at if now < at + READY_S), default=None)
 
-    def _examine(self, response: Response, now: float) -> _Step:
+    def _examine(self, response: Response, now: float) -> Step:
         each = self._types.get(response.type_url)
         if each is None:
             update = Update(response.type_url, response.version)
             fault = (response.type_url, "we did not ask for this type")
-            return _Step(update, response.nonce, faults=[fault], count=1, unknown_type=True)
+            return Step(update, response.nonce, faults=[fault], count=1, unknown_type=True)
         faults = list(response.unreadable)
         twice = {n for n, k in Counter(r.name for r in response.resources).items() if k > 1}
         faults += [(name, "is in one response twice") for name in sorted(twice)]
@@ -239,7 +172,7 @@ class ClientState:
                 same.append(resource)
                 continue
             try:
-                children[resource.name] = references.children(each.type_url, resource.body)
+                children[resource.name] = self._needs(each.type_url, resource.body)
             except (ValueError, LookupError) as exc:
                 faults.append((resource.name, str(exc)))
                 continue
@@ -250,7 +183,7 @@ class ClientState:
             if self._users_may_be_old(now):
                 self._kept.update(removed)
                 removed = ()
-        return _Step(
+        return Step(
             Update(response.type_url, response.version, tuple(changed), removed),
             response.nonce,
             tuple(same),
@@ -260,7 +193,7 @@ class ClientState:
             missing=missing,
         )
 
-    def _gone(self, each: _Type, response: Response) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _gone(self, each: TypeState, response: Response) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names to remove, and names that do not exist although we need them: those stay in use as
         long as something refers to them."""
         if not self._delta:
@@ -298,7 +231,7 @@ class ClientState:
         each.nonce = step.nonce
         return [*requests, self._answer(each, step, each.error)]
 
-    def _keep(self, each: _Type, step: _Step, refused: set[str], now: float) -> None:
+    def _keep(self, each: TypeState, step: Step, refused: set[str], now: float) -> None:
         for resource in step.same:
             each.held[resource.name] = Held(resource, each.held[resource.name].since)
         for resource in step.update.resources:
@@ -315,12 +248,20 @@ class ClientState:
             each.asked_at.pop(name, None)
             each.missing.add(name)
 
-    def _follow(self, parent: _Type, now: float) -> Iterator[Request]:
+    def _needs(self, type_url: str, body: bytes) -> frozenset[Reference]:
+        """What a resource needs. Raises ValueError for one that cannot be read."""
+        child = references.CHILD.get(type_url, "")
+        return frozenset((child, name) for name in references.children(type_url, body))
+
+    def _follow(self, parent: TypeState, now: float) -> Iterator[Request]:
         """Asks for what the parents in use need, and lets go of what none needs."""
         child = self._types.get(references.CHILD.get(parent.type_url, ""))
-        if child is None:
-            return
-        needed = frozenset().union(*parent.children.values())
+        if child is not None:
+            needed = frozenset().union(*parent.children.values())
+            yield from self._ask_for(child, frozenset(name for _type, name in needed), now)
+
+    def _ask_for(self, child: TypeState, needed: frozenset[str], now: float) -> Iterator[Request]:
+        """Asks for exactly these names of a type."""
         added, gone = needed - child.names, child.names - needed
         if not added and not gone:
             return
@@ -328,17 +269,17 @@ class ClientState:
         child.missing -= gone
         for name in gone:
             child.asked_at.pop(name, None)
-        for name in added:
+        for name in added - child.held.keys():
             child.asked_at[name] = now
         dropped = tuple(sorted(gone & child.held.keys()))
         if dropped:
             update = Update(child.type_url, child.version, removed=dropped)
-            self._own.append(_Step(update, "", no_answer=True))
+            self._own.append(Step(update, "", no_answer=True))
         yield self._subscription_change(child, added, gone)
         child.asked = True
 
     def _subscription_change(
-        self, child: _Type, added: frozenset[str], gone: frozenset[str]
+        self, child: TypeState, added: frozenset[str], gone: frozenset[str]
     ) -> Request:
         if not self._delta:
             return SotwRequest(
@@ -348,7 +289,7 @@ class ClientState:
             child.type_url, subscribe=tuple(sorted(added)), unsubscribe=tuple(sorted(gone))
         )
 
-    def _answer(self, each: _Type | None, step: _Step, error: str | None) -> Request:
+    def _answer(self, each: TypeState | None, step: Step, error: str | None) -> Request:
         if self._delta:
             return DeltaRequest(step.update.type_url, nonce=step.nonce, error=error)
         names = tuple(sorted(each.names)) if each is not None else ()

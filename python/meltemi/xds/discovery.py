@@ -15,6 +15,8 @@ from meltemi.xds import messages
 from meltemi.xds.resource import Resource
 
 WILDCARD: Final = "*"
+NAME_TABLE: Final = "nameTable"
+"""What we call the one resource of that type: it has no name of its own."""
 WELCOME: Final = "x-control-plane"
 """Initial metadata with which our server accepts a node, before there is anything to send."""
 INVALID_ARGUMENT: Final = 3
@@ -208,7 +210,8 @@ def decode_delta_response(data: bytes) -> Response:
         if type_url != raw.type_url:
             bad.append((held.name, f"is a {type_url or 'nothing'}, not a {raw.type_url}"))
         else:
-            found.append(Resource(held.name, held.version, held.resource.value))
+            name = NAME_TABLE if type_url == messages.NAME_TABLE else held.name
+            found.append(Resource(name, held.version, held.resource.value))
     return Response(
         type_url=raw.type_url,
         nonce=raw.nonce,
@@ -253,6 +256,8 @@ def _wrap(type_url: str, resource: Resource) -> Any:
 
 def _name_of(packed: Any) -> str:
     """The name inside a resource; "" where its message has none or we do not have the message."""
+    if packed.type_url == messages.NAME_TABLE:
+        return NAME_TABLE
     try:
         body = messages.unpack(packed)
     except (messages.UnknownMessageError, ValueError):

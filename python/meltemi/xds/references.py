@@ -1,6 +1,7 @@
-"""Which further resources a cluster or a listener needs: what a client asks for next.
+"""Which further resources a resource needs: what a client asks for next.
 
-Used by `client_state`. Extensions that we do not know need nothing that we could name.
+Used by `client_state` and `client_on_demand`. Extensions that we do not know need nothing that we
+could name.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from meltemi.xds import messages
 CHILD: Final = {messages.CLUSTER: messages.ENDPOINT, messages.LISTENER: messages.ROUTE}
 """Type whose resources name others -> the type of those others."""
 
+Reference = tuple[str, str]
+"""Type URL and name of a resource."""
+
 EDS: Final = 3
 """envoy.config.cluster.v3.Cluster.DiscoveryType.EDS"""
 TYPED_STRUCTS: Final = ("udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct")
 HTTP_CONNECTION_MANAGER: Final = (
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 )
+THRIFT_PROXY: Final = "envoy.extensions.filters.network.thrift_proxy.v3.ThriftProxy"
 
 
 def children(type_url: str, body: bytes) -> frozenset[str]:
@@ -31,6 +36,20 @@ def children(type_url: str, body: bytes) -> frozenset[str]:
     return frozenset(_routes(parsed))
 
 
+def needed(type_url: str, body: bytes) -> frozenset[Reference]:
+    """What a client that asks for all by name asks for next: also the clusters that a route, or a
+    listener with routes in it, names. Raises ValueError when it is no such resource."""
+    if type_url == messages.ROUTE:
+        found = _clusters_of(messages.parse(type_url, body))
+        return frozenset((messages.CLUSTER, name) for name in found)
+    further = frozenset((CHILD[type_url], name) for name in children(type_url, body))
+    if type_url != messages.LISTENER:
+        return further
+    listener = messages.parse(type_url, body)
+    inline = (name for config in _configs(listener) for name in _clusters_inside(config))
+    return further | {(messages.CLUSTER, name) for name in inline}
+
+
 def _endpoints(cluster: Any) -> frozenset[str]:
     if cluster.WhichOneof("cluster_discovery_type") != "type" or cluster.type != EDS:
         return frozenset()
@@ -38,14 +57,47 @@ def _endpoints(cluster: Any) -> frozenset[str]:
 
 
 def _routes(listener: Any) -> Iterator[str]:
+    for config in _configs(listener):
+        yield from _routes_of(config)
+
+
+def _configs(listener: Any) -> Iterator[Any]:
+    """The packed configuration of every filter."""
     if listener.HasField("api_listener"):
-        yield from _routes_of(listener.api_listener.api_listener)
+        yield listener.api_listener.api_listener
     chains = list(listener.filter_chains)
     if listener.HasField("default_filter_chain"):
         chains.append(listener.default_filter_chain)
     for chain in chains:
         for each in chain.filters:
-            yield from _routes_of(each.typed_config)
+            yield each.typed_config
+
+
+def _clusters_inside(typed_config: Any) -> Iterator[str]:
+    """Clusters of the routes that stand in a filter itself."""
+    name = typed_config.type_url.rpartition("/")[2]
+    if name == HTTP_CONNECTION_MANAGER:
+        manager = messages.unpack(typed_config)
+        if manager.HasField("route_config"):
+            yield from _clusters_of(manager.route_config)
+    elif name == THRIFT_PROXY:
+        for route in messages.unpack(typed_config).route_config.routes:
+            yield from _clusters_of_action(route.route)
+
+
+def _clusters_of(routes: Any) -> Iterator[str]:
+    for host in routes.virtual_hosts:
+        for route in host.routes:
+            if route.HasField("route"):
+                yield from _clusters_of_action(route.route)
+
+
+def _clusters_of_action(action: Any) -> Iterator[str]:
+    if action.cluster:
+        yield action.cluster
+    for each in action.weighted_clusters.clusters:
+        if each.name:
+            yield each.name
 
 
 def _routes_of(typed_config: Any) -> Iterator[str]:
