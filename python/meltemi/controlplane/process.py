@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from meltemi import __version__
 from meltemi.admin.guard import check_bind, is_loopback, split_address
@@ -36,6 +36,10 @@ from meltemi.model import Mesh
 from meltemi.xds.server import AdsServer
 
 log = logging.getLogger("meltemi.controlplane")
+
+GARBAGE: Final = (20_000, 50, 50)
+"""Thresholds of the collector. An edit makes mappings of all names of a view, which stay; with the
+usual 700 objects the collector walks through them several times an edit, and finds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class ControlPlane:
         # What was read stays: without this the collector looks through all of it every few edits,
         # for 300 ms with 8,000 documents.
         gc.freeze()
+        gc.set_threshold(*GARBAGE)
         async with self._serving():
             following = asyncio.create_task(self._follow(changes))
             stopping = asyncio.create_task(stop.wait())

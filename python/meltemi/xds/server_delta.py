@@ -147,6 +147,10 @@ class DeltaSubscription:
             else:
                 self._told.pop(name, None)
 
+        if not self._owed:
+            # A set that had thousands of names once is walked through as if it still had them.
+            self._owed = set()
+
     def size(self) -> int:
         return len(self._names)
 
