@@ -108,7 +108,7 @@ def test_the_client_decides_what_it_gets(folder: Path) -> None:
     assert filters("sidecar") == {"meta_protocol_proxy"}
     assert filters("envoy") == {"thrift_proxy"}
     assert filters("grpc") == filters("sdk") == {"by-name"}
-    assert filters("kitex") == set()
+    assert filters("kitex") == {"http_connection_manager"}
 
 
 def test_addresses_are_those_of_the_last_run(folder: Path) -> None:

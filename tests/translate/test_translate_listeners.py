@@ -177,10 +177,6 @@ def test_the_sdk_serves_nothing() -> None:
     assert "inbound|9090||" not in made["Cluster"]
 
 
-def test_clients_that_read_no_listener_of_ours_get_none() -> None:
-    assert listeners(mesh(), node(CLIENT, Client.KITEX)) == {}
-
-
 @pytest.mark.parametrize(
     ("node_id", "address"),
     [

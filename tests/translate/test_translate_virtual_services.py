@@ -105,7 +105,7 @@ def test_a_service_entry_has_its_own_host_alone() -> None:
     assert set(made) == {"api.example.com:9080"}
 
 
-@pytest.mark.parametrize("client", [Client.SIDECAR, Client.ENVOY, Client.KITEX])
+@pytest.mark.parametrize("client", [Client.SIDECAR, Client.ENVOY])
 def test_others_get_nothing_of_it(client: Client) -> None:
     made = resources(mesh(SERVICE, virtual(http())), node(CLIENT, client))
     assert NAME not in made["RouteConfiguration"]

@@ -426,3 +426,48 @@ def test_limits_on_types_names_and_their_length_end_the_stream(source: Held) -> 
         Peer(source, limits).ask(ROUTE, "ääääää")
     with pytest.raises(LimitError, match="100 characters"):
         Peer(source, limits).ask(TYPE_PREFIX + "x" * 100)
+
+
+class Kitex(Peer):
+    """Asks for listeners by names that are not theirs."""
+
+    def __init__(self, source: Held) -> None:
+        super().__init__(source)
+        self.stream = Stream[SotwRequest](
+            "1-",
+            lambda type_url: SotwSubscription(
+                type_url, all_there_is=type_url == LISTENER, late_names=True
+            ),
+        )
+
+
+def test_kitex_gets_all_listeners_for_each_new_name() -> None:
+    source = Held()
+    source.put(LISTENER, listener("240.0.0.1_80"), listener("240.0.0.2_80"))
+    peer = Kitex(source)
+    first = peer.expect(LISTENER, "virtualInbound")
+    assert names(first) == ["240.0.0.1_80", "240.0.0.2_80"]
+    assert peer.ask(LISTENER, "virtualInbound", answers=first) is None
+    second = peer.expect(LISTENER, "virtualInbound", "reviews:80", answers=first)
+    assert names(second) == names(first)
+    assert peer.ask(LISTENER, "virtualInbound", "reviews:80", answers=second) is None
+
+
+def test_kitex_is_told_when_a_listener_of_another_name_changes() -> None:
+    source = Held()
+    source.put(LISTENER, listener("240.0.0.1_80"))
+    peer = Kitex(source)
+    first = peer.expect(LISTENER, "reviews:80")
+    peer.ask(LISTENER, "reviews:80", answers=first)
+    source.put(LISTENER, listener("240.0.0.2_80"))
+    assert names(peer.next()) == ["240.0.0.1_80", "240.0.0.2_80"]
+
+
+def test_a_name_that_kitex_adds_with_an_older_nonce_is_answered() -> None:
+    source = Held()
+    source.put(ROUTE, route("a"), route("b"))
+    peer = Kitex(source)
+    first = peer.expect(ROUTE, "a")
+    source.put(ROUTE, route("a", "new"))
+    assert names(peer.next()) == ["a"]
+    assert names(peer.ask(ROUTE, "a", "b", answers=first)) == ["b"]

@@ -108,7 +108,7 @@ def _reach(
         if endpoints.is_ip(endpoint.address):
             continue
         if endpoint.address.startswith(endpoints.UNIX):
-            if dialect.is_engine:
+            if dialect.is_engine or dialect is Dialect.KITEX:
                 return None, f"{endpoint.address} is a Unix socket, which is not there yet"
         elif dialect.is_engine or dialect is Dialect.GRPC:
             return None, f"{endpoint.address} is a name, and resolution DNS is not there yet"
@@ -132,6 +132,8 @@ def cluster(upstream: Upstream, members: tuple[Endpoint, ...], dialect: Dialect)
         _assign(made.eds_cluster_config.eds_config, EDS_SOURCE)
     else:
         _resolve(made, upstream, members)
+        if dialect is Dialect.KITEX:
+            made.type = made.LOGICAL_DNS  # the one that it reads with names
     limit = pool.max_connections
     if dialect is Dialect.ENVOY:
         _assign(made.circuit_breakers, {"thresholds": [_thresholds(limit or UNLIMITED)]})

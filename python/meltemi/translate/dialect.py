@@ -19,6 +19,7 @@ class Dialect(enum.Enum):
     GRPC = enum.auto()
     """gRPC's own client: what it lacks is left out, since it refuses what it does not know."""
     KITEX = enum.auto()
+    """Kitex: it reads what it does not know as no condition at all, so it gets nothing of that."""
 
     @property
     def is_engine(self) -> bool:
@@ -28,6 +29,11 @@ class Dialect(enum.Enum):
     def asks_by_name(self) -> bool:
         """Whether its listeners are asked for by the names of services, and name http routes."""
         return self in (Dialect.SDK, Dialect.GRPC)
+
+    @property
+    def takes_http_rules(self) -> bool:
+        """Whether VirtualServices are for it."""
+        return self.asks_by_name or self is Dialect.KITEX
 
     @classmethod
     def of(cls, client: Client) -> Dialect:

@@ -33,9 +33,9 @@ def is_ip(address: str) -> bool:
     return True
 
 
-def load_assignment(cluster: str, endpoints: Iterable[Endpoint]) -> Any:
+def load_assignment(cluster: str, endpoints: Iterable[Endpoint], *, named: bool = True) -> Any:
     """One locality after the other, each as heavy as its endpoints together (as Istio does; gRPC
-    ignores a locality without a weight)."""
+    ignores a locality without a weight). `named`: with the workload behind each."""
     localities: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         localities.setdefault(endpoint.locality, []).append(endpoint)
@@ -44,7 +44,7 @@ def load_assignment(cluster: str, endpoints: Iterable[Endpoint]) -> Any:
         endpoints=[
             {
                 "locality": locality(name),
-                "lb_endpoints": [_lb_endpoint(endpoint) for endpoint in members],
+                "lb_endpoints": [_lb_endpoint(endpoint, named) for endpoint in members],
                 "load_balancing_weight": {"value": sum(weight(member) for member in members)},
             }
             for name, members in localities.items()
@@ -72,13 +72,13 @@ def address(endpoint: Endpoint) -> dict[str, Any]:
     return {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}}
 
 
-def _lb_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+def _lb_endpoint(endpoint: Endpoint, named: bool) -> dict[str, Any]:
     made: dict[str, Any] = {
         "endpoint": {"address": address(endpoint)},
         "health_status": "HEALTHY",
         "load_balancing_weight": {"value": weight(endpoint)},
     }
-    if endpoint.workload:
+    if named and endpoint.workload:
         made["metadata"] = {"filter_metadata": {"istio": struct({"workload": _workload(endpoint)})}}
     return made
 

@@ -39,7 +39,7 @@ def for_grpc(of: HttpMatch) -> list[dict[str, Any]]:
     if len(of.without_headers) > MOST_WITHOUT:
         raise CannotMatchError(f"withoutHeaders has more than {MOST_WITHOUT} headers")
     path = _path(of)
-    if of.method is not None and not _is(of.method, GRPC_METHOD):
+    if of.method is not None and not is_value(of.method, GRPC_METHOD):
         return []
     headers = [_header(name, condition) for name, condition in of.headers]
     ways = [
@@ -90,7 +90,8 @@ def _string(condition: StringMatch) -> dict[str, Any]:
     return {condition.kind: condition.value}
 
 
-def _is(condition: StringMatch, value: str) -> bool:
+def is_value(condition: StringMatch, value: str) -> bool:
+    """Whether the condition holds for a value that is known beforehand."""
     match condition.kind:
         case "exact":
             return condition.value == value

@@ -1,9 +1,9 @@
 """Routes of a service's port for clients without a sidecar, as Istio writes a VirtualService down
 (TranslateRoute in pilot/pkg/networking/core/route).
 
-gRPC's own client lacks some of it (gRFCs A28, A31, A44): what it lacks is left out, a match that it
-cannot decide as a whole, so that no request goes where its rule does not send it. The metadata
-`meltemi.left_out` names what is missing."""
+gRPC's own client lacks some of it (gRFCs A28, A31, A44), Kitex more: what a client lacks is left
+out, a match that it cannot decide as a whole, so that no request goes where its rule does not send
+it. The metadata `meltemi.left_out` names what is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from meltemi.model import (
     MetaRouter,
     ServicePort,
 )
-from meltemi.translate import http_matches, names, retries
+from meltemi.translate import http_matches, kitex, names, retries
 from meltemi.translate.dialect import Dialect
 from meltemi.translate.routes import DEFAULT_ROUTE, meta_route
 from meltemi.translate.structs import duration, struct
@@ -30,7 +30,8 @@ NOT_IMPLEMENTED: Final = 501
 NOT_FOUND: Final = 404
 NO_ROUTE: Final = "no-route"
 
-_CANNOT_MUTATE = "gRPC's client changes no headers"
+_NAMES: Final = {Dialect.GRPC: "gRPC's client", Dialect.KITEX: "Kitex"}
+"""Clients that lack something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +47,26 @@ class HttpPort:
     """Of the same host: it wins where a codec reads the protocol."""
 
     @property
-    def name(self) -> str:
+    def cluster(self) -> str:
+        """Of the whole service."""
         return names.outbound(self.port.number, "", self.hostname)
+
+    def name(self, dialect: Dialect) -> str:
+        """Of the routes: `outbound|PORT||HOST`, and to Kitex `HOST:PORT`."""
+        if dialect is Dialect.KITEX:
+            return names.kitex_route(self.hostname, self.port.number)
+        return self.cluster
 
 
 def route_configuration(of: HttpPort, dialect: Dialect) -> Any:
-    """Envoy's RouteConfiguration `outbound|PORT||HOST`, with one virtual host for every name that
-    the service is called by."""
+    """Envoy's RouteConfiguration, with one virtual host for every name that the service is called
+    by."""
     made = _Made(of, dialect)
     if of.codec and of.router is not None and of.router.routes:
-        routes = [meta_route(route, of.port.number, {}) for route in of.router.routes]
+        if dialect is Dialect.KITEX:
+            routes = made.routes(kitex.rules_of(of.router))
+        else:
+            routes = [meta_route(route, of.port.number, {}) for route in of.router.routes]
     elif of.rules is not None:
         routes = made.routes(of.rules)
     else:
@@ -65,7 +76,7 @@ def route_configuration(of: HttpPort, dialect: Dialect) -> Any:
         said = list(dict.fromkeys(made.left_out))
         more["metadata"] = {"filter_metadata": {"meltemi": struct({"left_out": said})}}
     return messages.message("envoy.config.route.v3.RouteConfiguration")(
-        name=of.name,
+        name=of.name(dialect),
         virtual_hosts=[
             {"name": f"{of.hostname}:{of.port.number}", "domains": ["*"], "routes": routes}
         ],
@@ -80,13 +91,13 @@ class _Made:
     left_out: list[str] = field(default_factory=list)
 
     @property
-    def _is_grpc(self) -> bool:
-        return self.dialect is Dialect.GRPC
+    def _any_path(self) -> dict[str, Any]:
+        return dict(kitex.ANY_PATH if self.dialect is Dialect.KITEX else {"prefix": ""})
 
     def whole_service(self) -> dict[str, Any]:
         """The only route where no rule says otherwise."""
-        action = {"cluster": self.of.name, **self._retries(HttpRoute(), DEFAULT_ROUTE)}
-        return {"name": DEFAULT_ROUTE, "match": {"prefix": ""}, "route": action}
+        action = {"cluster": self.of.cluster, **self._retries(HttpRoute(), DEFAULT_ROUTE)}
+        return {"name": DEFAULT_ROUTE, "match": self._any_path, "route": action}
 
     def routes(self, rules: HttpRules) -> list[dict[str, Any]]:
         """In the order of the rule, one a match. There is always one: a virtual host without
@@ -98,12 +109,13 @@ class _Made:
             for name, match in self._matches(route, label):
                 routes.append({"name": name, "match": match, **rest})
         if not routes:
-            routes.append(_refused(NO_ROUTE, {"prefix": ""}, NOT_FOUND, f"{rules.name}: no route"))
+            reason = f"{rules.name}: no route"
+            routes.append(_refused(NO_ROUTE, self._any_path, NOT_FOUND, reason))
         return routes
 
     def _matches(self, route: HttpRoute, label: str) -> list[tuple[str, dict[str, Any]]]:
         if not route.matches:
-            return [(route.name, {"prefix": ""})]
+            return [(route.name, self._any_path)]
         made = []
         for match in route.matches:
             if match.port not in (None, self.of.port.number):
@@ -115,8 +127,14 @@ class _Made:
                 self.left_out.append(f"a match of route {label}: {reason}")
         return made
 
-    def _match(self, match: HttpMatch) -> list[dict[str, Any]]:
-        return http_matches.for_grpc(match) if self._is_grpc else [http_matches.match(match)]
+    def _match(self, of: HttpMatch) -> list[dict[str, Any]]:
+        match self.dialect:
+            case Dialect.GRPC:
+                return http_matches.for_grpc(of)
+            case Dialect.KITEX:
+                return kitex.matches(of)
+            case _:
+                return [http_matches.match(of)]
 
     def _answer(self, route: HttpRoute, label: str, rules: HttpRules) -> dict[str, Any]:
         """Everything of a route but its name and match."""
@@ -131,7 +149,9 @@ class _Made:
                 changes[key] = [*changes.get(key, ()), *value]
         if route.timeout_s is not None:
             whole = duration(route.timeout_s)
-            action |= {"timeout": whole, "max_stream_duration": {"max_stream_duration": whole}}
+            action["timeout"] = whole
+            if self.dialect is not Dialect.KITEX:
+                action["max_stream_duration"] = {"max_stream_duration": whole}
         return {"route": action | self._retries(route, label), **changes}
 
     def _destinations(
@@ -139,14 +159,17 @@ class _Made:
     ) -> dict[str, Any]:
         if len(destinations) == 1:
             return {"cluster": self._cluster(destinations[0], rules)}
+        chosen = [each for each in destinations if each.weight]
+        weighted = [(each, each.weight) for each in chosen]
+        if self.dialect is Dialect.KITEX:
+            weighted = kitex.weighted(chosen)
         clusters = [
             {
                 "name": self._cluster(each, rules),
-                "weight": {"value": each.weight},
+                "weight": {"value": weight},
                 **self._headers(each.request, each.response, label),
             }
-            for each in destinations
-            if each.weight
+            for each, weight in weighted
         ]
         return {"weighted_clusters": {"clusters": clusters}}
 
@@ -160,17 +183,21 @@ class _Made:
         self, request: HeaderChanges, response: HeaderChanges, label: str
     ) -> dict[str, Any]:
         made = {**_changes("request", request), **_changes("response", response)}
-        if made and self._is_grpc:
-            self.left_out.append(f"headers of route {label}: {_CANNOT_MUTATE}")
+        if made and self.dialect in _NAMES:
+            changes_none = f"{_NAMES[self.dialect]} changes no headers"
+            self.left_out.append(f"headers of route {label}: {changes_none}")
             return {}
         return made
 
     def _retries(self, route: HttpRoute, label: str) -> dict[str, Any]:
         """Nothing is tried twice by default where a codec reads the protocol: its calls need not be
         idempotent, and do not say whether they are."""
-        if route.retries is None and self.of.codec:
+        if self.dialect is Dialect.KITEX:
+            policy, lacking = kitex.retry_policy(route.retries)
+        elif route.retries is None and self.of.codec:
             return {}
-        policy, lacking = retries.policy(route.retries, grpc=self._is_grpc)
+        else:
+            policy, lacking = retries.policy(route.retries, grpc=self.dialect is Dialect.GRPC)
         self.left_out += [f"retries of route {label}: {reason}" for reason in lacking]
         return {"retry_policy": policy} if policy else {}
 

@@ -19,6 +19,7 @@ from meltemi.model import (
 )
 from meltemi.model.edited import edited
 from meltemi.model.protocol import TCP
+from meltemi.translate import name_table
 from meltemi.translate.limits import of_interface
 from meltemi.translate.listeners import InboundPort
 from meltemi.translate.rules import DestinationRules, MetaRouters
@@ -64,6 +65,8 @@ class Index:
     _sending: dict[tuple[str, int], list[Service]]
     """By workload and port: every service that sends there."""
     _places: dict[tuple[str, str], Place]
+    _addresses: dict[str, str] | None
+    """Of services, once somebody asked."""
 
     def __init__(self, mesh: Mesh, before: Index | None = None) -> None:
         self.mesh = mesh
@@ -76,7 +79,9 @@ class Index:
         if before is not None and before.mesh.services is mesh.services:
             self.services, self._offers = before.services, before._offers
             self._served, self._sending = before._served, before._sending
+            self._addresses = before._addresses
         else:
+            self._addresses = None
             self.services = sorted(mesh.services.values(), key=_namespace_and_host)
             self._offers = _offers(self.services, before._offers if before is not None else {})
             self._served = _by_port(self._offers.values())
@@ -120,6 +125,13 @@ class Index:
         if place is not None and place.workload.node_id(place.instance) == node.id:
             return place
         return None
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Of each service, by hostname, for clients that know services by addresses."""
+        if self._addresses is None:
+            self._addresses = name_table.addresses(self.services)
+        return self._addresses
 
     def inbound(self, workload: Workload) -> tuple[InboundPort, ...]:
         """The ports of a workload. A service that sends to one says its protocol, else its name."""

@@ -21,3 +21,8 @@ def route(hostname: str, port: int) -> str:
 def listener(address: str, port: int) -> str:
     """A listener, as Istio names one with an address of its own: `IP_PORT`."""
     return f"{address}_{port}"
+
+
+def kitex_route(hostname: str, port: int) -> str:
+    """The routes of a service's port, as Istio names them for who sniffs its protocol."""
+    return f"{hostname}:{port}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from meltemi.model import MeshMode
-from meltemi.translate import clusters, listeners, names, thrift_proxy
+from meltemi.translate import clusters, kitex_listeners, listeners, names, thrift_proxy
 from meltemi.translate.builder import Builder, Named
 from meltemi.translate.endpoints import is_ip
 from meltemi.translate.index import Index
@@ -38,7 +38,9 @@ class Proxy:
         self._address = own if is_ip(own) else LOOPBACK
         self._is_sidecar = place is not None and place.workload.mode is MeshMode.SIDECAR
         self._inbound: tuple[InboundPort, ...] = ()
-        if place is not None and self._is_sidecar and self._binds:
+        if place is not None and (
+            (self._is_sidecar and self._binds) or node.client is Client.KITEX
+        ):
             self._inbound = index.inbound(place.workload)
 
     @property
@@ -47,7 +49,9 @@ class Proxy:
 
     def listeners(self) -> Named:
         """By name. Clients that have no use for our listeners get none."""
-        if self._node.client in (Client.GRPC, Client.SDK, Client.KITEX):
+        if self._node.client is Client.KITEX and kitex_listeners.is_limited(self._inbound):
+            return self._with_virtual_inbound()
+        if not self._binds:
             return self._shared.listeners
         return self._builder.memo.get(
             ("listeners", self._node.client, self._address),
@@ -57,13 +61,26 @@ class Proxy:
 
     def clusters(self) -> Named:
         """Those of the view, and the application's own."""
-        if self._instance is None or not self._inbound:
+        if self._instance is None or not self._inbound or not self._binds:
             return self._shared.clusters
         host = self._instance.host
         return self._builder.memo.get(
             ("clusters", self._node.client, self._address),
             (self._shared.clusters, host, self._inbound),
             lambda: {**self._shared.clusters, **self._applications(host)},
+        )
+
+    def _with_virtual_inbound(self) -> Named:
+        """What Kitex limits its own server by is a listener of the node's own."""
+        name = kitex_listeners.VIRTUAL_INBOUND
+        made = self._builder.resource(
+            messages.LISTENER,
+            name,
+            (self._inbound, self._address),
+            functools.partial(kitex_listeners.inbound, self._inbound, self._address),
+        )
+        return self._builder.merged(
+            ("kitex listeners", self._address), (self._shared.listeners, {name: made})
         )
 
     def _listeners(self) -> Iterator[Resource]:

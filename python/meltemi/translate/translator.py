@@ -70,7 +70,7 @@ class Translator:
             self._enter(mesh)
         dialect = Dialect.of(node.client)
         namespace = self._index.namespace(node.namespace)
-        caller = self._index.caller(node) if dialect.asks_by_name else NOBODY
+        caller = self._index.caller(node) if dialect.takes_http_rules else NOBODY
         if proxies.is_nobody(self._index, node):
             key = (node.client, namespace, caller)
             found = self._nobodies.get(key)
@@ -90,6 +90,7 @@ class Translator:
             messages.CLUSTER: proxy.clusters(),
             messages.ENDPOINT: shared.endpoints,
             messages.WORKLOAD: self._workloads,
+            messages.NAME_TABLE: shared.name_table,
         }
 
     def _enter(self, mesh: Mesh) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from meltemi.model import DestinationRule, MetaRouter, Service
 from meltemi.translate import (
@@ -15,7 +15,9 @@ from meltemi.translate import (
     endpoints,
     hashing,
     http_routes,
+    kitex_listeners,
     listeners,
+    name_table,
     names,
     routes,
 )
@@ -28,6 +30,8 @@ from meltemi.translate.virtual_services import NOBODY, Caller, HttpRules
 from meltemi.xds import messages
 from meltemi.xds.resource import Resource
 
+NOTHING: Final[Named] = {}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
@@ -37,7 +41,11 @@ class View:
     endpoints: Named
     routes: Named
     listeners: Named
-    """Of clients that ask for them by name."""
+    """Of clients that have no sockets of ours."""
+    name_table: Named
+    """Of Kitex: one resource."""
+    addresses: Mapping[str, str]
+    """Of services, as Kitex's listeners are named; of others none."""
     ports: tuple[tuple[OutboundPort, ...], ...]
     """One element a service, in the order of (namespace, hostname)."""
     services: dict[str, ServiceView]
@@ -65,7 +73,7 @@ def view(
         if service.visible_from(namespace)
     }
     return builder.memo.get(
-        ("view", dialect), services, lambda: _together(builder, dialect, services)
+        ("view", dialect), services, lambda: _together(builder, index, dialect, services)
     )
 
 
@@ -80,6 +88,9 @@ def refreshed(
 ) -> View:
     """The same as `view`, from one of a mesh that differed for these hostnames only."""
     changed: list[tuple[str, ServiceView]] = []
+    if dialect is Dialect.KITEX and index.addresses is not before.addresses:
+        now_at, was_at = index.addresses, before.addresses
+        affected |= {name for name in before.services if now_at.get(name) != was_at.get(name)}
     for hostname in affected:
         service = index.mesh.services.get(hostname)
         former = before.services.get(hostname)
@@ -98,7 +109,9 @@ def refreshed(
     return builder.memo.get(
         ("refreshed", dialect),
         (before, changed),
-        lambda: _together(builder, dialect, {**before.services, **dict(changed)}, before, changed),
+        lambda: _together(
+            builder, index, dialect, {**before.services, **dict(changed)}, before, changed
+        ),
     )
 
 
@@ -117,6 +130,7 @@ def _as_before(before: ServiceView, now: ServiceView) -> ServiceView:
 
 def _together(
     builder: Builder,
+    index: Index,
     dialect: Dialect,
     services: dict[str, ServiceView],
     before: View | None = None,
@@ -140,9 +154,22 @@ def _together(
         endpoints=together("endpoints", builder.merged),
         routes=together("routes", builder.merged),
         listeners=together("listeners", builder.merged),
+        name_table=_name_table(builder, index, services) if dialect is Dialect.KITEX else NOTHING,
+        addresses=index.addresses if dialect is Dialect.KITEX else {},
         ports=together("ports", builder.same),
         services=services,
     )
+
+
+def _name_table(builder: Builder, index: Index, services: Iterable[str]) -> Named:
+    rows = name_table.rows((index.mesh.services[name] for name in services), index.addresses)
+    made = builder.resource(
+        messages.NAME_TABLE,
+        name_table.RESOURCE,
+        rows,
+        functools.partial(name_table.name_table, rows),
+    )
+    return builder.merged("name table", ({made.name: made},))
 
 
 def _service(
@@ -162,12 +189,13 @@ def _service(
     own = builder.scope((dialect, service.hostname))
     near = dialect.asks_by_name and namespace == service.namespace
     http = None
-    if dialect.asks_by_name:
+    if dialect.takes_http_rules:
         http = index.virtual_services.rules(service, namespace, caller, index.mesh.services)
+    address = index.addresses[service.hostname] if dialect is Dialect.KITEX else ""
     return own.memo.get(
         "service",
-        (service, rule, router, codecs, hashed, http, near),
-        lambda: _build(own, dialect, service, rule, router, codecs, hashed, http, near=near),
+        (service, rule, router, codecs, hashed, http, near, address),
+        lambda: _build(own, dialect, service, rule, router, codecs, hashed, http, near, address),
     )
 
 
@@ -180,8 +208,8 @@ def _build(
     codecs: tuple[str, ...],
     hashed: Hashed,
     http: HttpRules | None,
-    *,
     near: bool,
+    address: str,
 ) -> ServiceView:
     made_clusters, made_endpoints = {}, {}
     for upstream, members in clusters.upstreams(service, rule, dialect):
@@ -197,7 +225,12 @@ def _build(
                 messages.ENDPOINT,
                 upstream.name,
                 members,
-                functools.partial(endpoints.load_assignment, upstream.name, members),
+                functools.partial(
+                    endpoints.load_assignment,
+                    upstream.name,
+                    members,
+                    named=dialect is not Dialect.KITEX,
+                ),
             )
     key = (dialect, service.hostname)
     return ServiceView(
@@ -209,7 +242,10 @@ def _build(
             | _http_routes(builder, dialect, service, router, codecs, http),
         ),
         listeners=builder.same(
-            ("listeners of", key), _listeners(builder, dialect, service, near=near)
+            ("listeners of", key),
+            _kitex_listeners(builder, service, address)
+            if dialect is Dialect.KITEX
+            else _listeners(builder, dialect, service, near=near),
         ),
         ports=listeners.outbound_ports(
             service,
@@ -250,13 +286,13 @@ def _http_routes(
     codecs: tuple[str, ...],
     http: HttpRules | None,
 ) -> dict[str, Resource]:
-    """Of the listeners that are asked for by name."""
-    if not dialect.asks_by_name:
+    """As a VirtualService says."""
+    if not dialect.takes_http_rules:
         return {}
     return {
-        port.name: builder.resource(
+        port.name(dialect): builder.resource(
             messages.ROUTE,
-            port.name,
+            port.name(dialect),
             port,
             functools.partial(http_routes.route_configuration, port, dialect),
             of=dialect,
@@ -281,3 +317,17 @@ def _listeners(
                 functools.partial(api_listeners.listener, name, manager),
             )
     return made
+
+
+def _kitex_listeners(builder: Builder, service: Service, address: str) -> dict[str, Resource]:
+    """Each port at the service's address."""
+    return {
+        name: builder.resource(
+            messages.LISTENER,
+            name,
+            (),
+            functools.partial(kitex_listeners.outbound, service.hostname, port.number, address),
+        )
+        for port in service.ports
+        for name in (names.listener(address, port.number),)
+    }

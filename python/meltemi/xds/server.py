@@ -22,7 +22,7 @@ import grpc.aio
 
 from meltemi.xds import discovery, messages
 from meltemi.xds.differences import Differences
-from meltemi.xds.resource import RESOURCE_IN_SOTW, Node, Resource
+from meltemi.xds.resource import RESOURCE_IN_SOTW, Client, Node, Resource
 from meltemi.xds.server_delta import DeltaSubscription
 from meltemi.xds.server_sotw import SotwSubscription
 from meltemi.xds.server_state import LimitError, Limits, Stream, TypeStatus
@@ -120,15 +120,26 @@ class _Variant:
     prefix: str
     """Of the method's name."""
     label: str
-    subscription: Callable[[str, Limits, Differences], Any]
+    subscription: Callable[[str, Limits, Differences, Node | None], Any]
     decode: Callable[[bytes], tuple[Any, Any]]
     encode: Callable[[discovery.Response, Node], bytes]
+
+
+def _is_kitex(node: Node | None) -> bool:
+    """Kitex asks for listeners by the names of services, and looks for them by addresses; it asks
+    for more with the nonce that it had when it began to ask."""
+    return node is not None and node.client is Client.KITEX
 
 
 _SOTW: Final = _Variant(
     "Stream",
     "state of the world",
-    lambda type_url, limits, _differences: SotwSubscription(type_url, limits),
+    lambda type_url, limits, _differences, node: SotwSubscription(
+        type_url,
+        limits,
+        all_there_is=type_url == messages.LISTENER and _is_kitex(node),
+        late_names=_is_kitex(node),
+    ),
     discovery.decode_sotw_request,
     lambda response, node: discovery.encode_sotw_response(
         response, wrapped=RESOURCE_IN_SOTW in node.features
@@ -137,7 +148,7 @@ _SOTW: Final = _Variant(
 _DELTA: Final = _Variant(
     "Delta",
     "delta",
-    DeltaSubscription,
+    lambda type_url, limits, differences, _node: DeltaSubscription(type_url, limits, differences),
     discovery.decode_delta_request,
     lambda response, _node: discovery.encode_delta_response(response),
 )
@@ -267,7 +278,7 @@ class AdsServer:
             stream=Stream(
                 f"{next(self._ordinals)}-",
                 lambda type_url: variant.subscription(
-                    type_url, self._limits.stream, self._differences
+                    type_url, self._limits.stream, self._differences, connection.node
                 ),
                 self._limits.stream,
             ),

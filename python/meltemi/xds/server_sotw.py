@@ -15,9 +15,20 @@ from meltemi.xds.server_state import Ledger, LimitError, Limits, Payload, versio
 class SotwSubscription:
     """See server_state.Subscription."""
 
-    def __init__(self, type_url: str, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        type_url: str,
+        limits: Limits | None = None,
+        *,
+        all_there_is: bool = False,
+        late_names: bool = False,
+    ) -> None:
+        """`all_there_is`: whatever is named, everything is meant, as Istio answers for listeners; a
+        new name asks for it again. `late_names`: one is taken from an answer to an older response
+        too."""
         self.ledger = Ledger(max_unanswered=1)  # an answer to an older response says nothing
         self._limits = limits or Limits()
+        self._all, self._late_names = all_there_is, late_names
         self._whole = type_url in SETS
         """Whether each response holds everything, so that absence deletes."""
         self._may_be_unnamed = self._whole
@@ -40,8 +51,10 @@ class SotwSubscription:
             names = frozenset({WILDCARD})
         if request.nonce and self.ledger.latest and request.nonce != self.ledger.latest:
             # Answers an older response: the answer to the latest will say what the node wants.
-            self._lapsed |= self._names - names
-            return
+            if not self._late_names:
+                self._lapsed |= self._names - names
+                return
+            names |= self._names
         added = (names - self._names) | (names & self._lapsed)
         self._names, self._lapsed = names, frozenset()
         for name in [name for name in self._sent if not self._wants(name)]:
@@ -58,8 +71,8 @@ class SotwSubscription:
     def due(
         self, view: Mapping[str, Resource], *, only_asked: bool, keep_removed: bool
     ) -> Payload | None:
-        everything = WILDCARD in self._names
-        wanted = view if everything else {n: view[n] for n in self._names if n in view}
+        named = (name for name in self._names if name in view)
+        wanted = {name: view[name] for name in named} if self.asks_by_name() else view
         if self._whole:
             return self._due_whole(wanted, only_asked, keep_removed)
         changed = [
@@ -102,10 +115,10 @@ class SotwSubscription:
         return len(self._sent)
 
     def asks_by_name(self) -> bool:
-        return WILDCARD not in self._names
+        return WILDCARD not in self._names and not (self._all and self._names)
 
     def _wants(self, name: str) -> bool:
-        return WILDCARD in self._names or name in self._names
+        return not self.asks_by_name() or name in self._names
 
 
 def check_names(names: frozenset[str], limits: Limits) -> None:
