@@ -53,6 +53,27 @@ async def test_a_workloads_id_is_answered_only_with_its_own_token(control_plane:
     )
 
 
+PROXYLESS = """\
+---
+apiVersion: meltemi.io/v1alpha1
+kind: Workload
+metadata: {name: direct, labels: {app: direct}}
+spec: {command: [python, client.py], mesh: proxyless}
+"""
+
+
+async def test_a_workload_without_a_sidecar_needs_no_token_but_no_wrong_one(
+    control_plane: Running,
+) -> None:
+    assert control_plane.steer("POST", "/v1/apply", content=PROXYLESS).status_code == 200
+    direct, caller = control_plane.node_id("direct"), control_plane.node_id("caller")
+    for token in (None, control_plane.token(direct)):
+        assert (await ask(control_plane.xds, direct, token))[0] is grpc.StatusCode.OK
+    code, reason = await ask(control_plane.xds, direct, control_plane.token(caller))
+    assert code is grpc.StatusCode.PERMISSION_DENIED
+    assert reason.endswith("the token is another id's")
+
+
 @pytest.mark.parametrize(
     "disguise",
     [

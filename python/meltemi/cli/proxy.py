@@ -24,6 +24,12 @@ ANSWER_S = 10.0
 META_PROTOCOL_FILTER = "envoy.filters.network.meta_protocol_proxy"
 LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
 
+_INSTEAD = (
+    "Its client asks by itself: `meltemi status` shows what that took, "
+    "`meltemi dump-xds --config DIR --node {0}` what it is told, "
+    "`meltemi explain SERVICE --from {0}` where its calls go."
+)
+
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
 
@@ -201,7 +207,10 @@ def _sidecar(workload: str, namespace: str, mesh: Path | None) -> _Sidecar:
     owner, instance = matching[0]
     full = f"{instance['pod']}.{wanted_namespace}"
     if owner["mode"] != "sidecar":
-        raise Failure(f"{full} has no sidecar: its mesh mode is {owner['mode']}")
+        raise Failure(
+            f"{full} has no sidecar: its mesh mode is {owner['mode']}",
+            _INSTEAD.format(full) if owner["mode"] == "proxyless" else "",
+        )
     return _Sidecar(full, instance["address"])
 
 

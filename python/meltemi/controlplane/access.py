@@ -1,7 +1,9 @@
 """Which nodes are answered: an id that names a replica of the mesh only with the token of that id.
 
-Other nodes get what any client may know, as long as nobody but this machine can ask; with
-`--require-token` nobody is answered without the token of the id it claims."""
+Two kinds of nodes are answered without one: a workload without a sidecar (`mesh: proxyless`),
+since gRPC's own client and Kitex cannot send a token in plaintext, and who is no workload at all.
+Both get what any client may know. With `--require-token` nobody is answered without the token of
+the id it claims; a wrong token is never taken for none where the id is a workload's."""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import logging
 from collections.abc import Mapping
 
 from meltemi.controlplane.tokens import Tokens
-from meltemi.model import Mesh
+from meltemi.model import Mesh, MeshMode
 from meltemi.xds.resource import Node
 
 MAX_NAMED = 1000  # unknown ids that were said; then they are said again
@@ -23,21 +25,25 @@ class Access:
 
     def __init__(self, tokens: Tokens, require_token: bool) -> None:
         self._tokens, self._require_token = tokens, require_token
-        self._workloads: frozenset[tuple[str, str]] = frozenset()
+        self._workloads: Mapping[tuple[str, str], MeshMode] = {}
         self._named: set[str] = set()
         self._answered: set[tuple[str, str]] = set()
         """Claims (id and what came as its proof) that are right as long as the workloads stay."""
 
     def enter(self, mesh: Mesh) -> None:
-        workloads = frozenset((each.namespace, each.name) for each in mesh.workloads)
+        workloads = {(each.namespace, each.name): each.mode for each in mesh.workloads}
         if workloads != self._workloads:
             self._workloads = workloads
             self._answered.clear()
 
     def is_workload(self, node: Node) -> bool:
         """Whether the id claims to be a replica of a workload, whatever its ordinal and address."""
+        return self._mode(node) is not None
+
+    def _mode(self, node: Node) -> MeshMode | None:
+        """Of the workload that the id claims to be a replica of."""
         name, _, ordinal = node.pod.rpartition("-")
-        return ordinal.isdigit() and (node.namespace, name) in self._workloads
+        return self._workloads.get((node.namespace, name)) if ordinal.isdigit() else None
 
     def authenticate(self, node_id: str, metadata: Mapping[str, str], peer: str) -> str | None:
         """None when the node is answered, else why it is not (`xds.server.Authenticate`)."""
@@ -56,7 +62,10 @@ class Access:
         given = token.strip() if scheme.lower() == "bearer" else None
         if self._tokens.is_proof(node_id, given):
             return None
-        claims_workload = self.is_workload(Node.of(node_id))
+        mode = self._mode(Node.of(node_id))
+        if mode is MeshMode.PROXYLESS and given is None and not self._require_token:
+            return None
+        claims_workload = mode is not None
         if claims_workload or self._require_token:
             what = "is a workload's of this mesh" if claims_workload else "is not known"
             problem = "no token came with it" if given is None else "the token is another id's"

@@ -23,6 +23,7 @@ import httpx
 from meltemi.controlplane.tokens import Tokens
 from meltemi.local.guardian import Guardian
 from meltemi.local.process import Command, Process, resolve
+from meltemi.local.proxyless import ProxylessNode
 from meltemi.local.state import State
 from meltemi.local.steering import workload_versions
 from meltemi.local.subnet import Subnet
@@ -205,6 +206,7 @@ class Replica:
         self.key = key
         self._workload, self._instance, self._up = workload, instance, up
         self._app_spec = self._spec(workload, instance)
+        self._bootstrap = f"bootstrap-{key}.json"
         self._sidecar: Process | None = None
         self._app: Process | None = None
         if workload["mode"] == "sidecar":
@@ -246,6 +248,7 @@ class Replica:
             await self._app.stop()
         if self._sidecar is not None:
             await self._sidecar.stop()
+        self._up.state.remove(self._bootstrap)
 
     def rows(self) -> list[dict[str, Any]]:
         about = {
@@ -312,17 +315,26 @@ class Replica:
 
     def _make_app(self) -> Process:
         up = self._up
+        own = {}
+        if self._workload["mode"] == "proxyless":
+            own = self._own_client(up.xds_address(), up.token(self._instance["node_id"]))
         return Process(
             self.key,
             Command(
                 resolve(self._workload["command"], sys.executable),
-                {**os.environ, "PYTHONUNBUFFERED": "1", **self._instance["environment"]},
+                {**os.environ, "PYTHONUNBUFFERED": "1", **own, **self._instance["environment"]},
                 Path(self._workload.get("dir") or up.state.directory),
             ),
             up.state.logs / f"{self.key}.log",
             up.record,
             guardian=up.guardian,
         )
+
+    def _own_client(self, xds_address: str, token: str) -> dict[str, str]:
+        """What a workload without a sidecar asks the control plane with."""
+        node = ProxylessNode(self._workload, self._instance)
+        self._up.state.write(self._bootstrap, node.grpc_bootstrap(xds_address))
+        return node.environment(xds_address, token, self._up.state.root / self._bootstrap)
 
 
 def _row(process: Process) -> dict[str, Any]:

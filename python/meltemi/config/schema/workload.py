@@ -24,5 +24,8 @@ class WorkloadSpec(Schema):
     replicas: Annotated[Integer | None, Field(ge=0, le=MAX_REPLICAS)] = None
     mesh: Annotated[
         Literal["sidecar", "proxyless", "gateway", "none"] | None,
-        NotYet(but=(None, "sidecar", "none"), hint="it runs without a sidecar, as with mesh: none"),
+        NotYet(
+            but=(None, "sidecar", "proxyless", "none"),
+            hint="it runs without a sidecar, as with mesh: none",
+        ),
     ] = None
