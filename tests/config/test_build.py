@@ -6,7 +6,17 @@ import pytest
 from conftest import Load, Said
 from meltemi import config
 from meltemi.config.rules.names import full_host
-from meltemi.model import Endpoint, LoadBalancer, Mesh, MeshMode, Resolution, Service
+from meltemi.model import (
+    ConnectionPool,
+    Endpoint,
+    LoadBalancer,
+    Mesh,
+    MeshMode,
+    OutlierDetection,
+    Resolution,
+    RetryBudget,
+    Service,
+)
 from meltemi.model.addresses import Addresses
 
 THRIFT = """
@@ -209,10 +219,54 @@ def test_destination_rules_mean_what_they_say(load: Load) -> None:
     pool = rule.policy.connection_pool
     assert pool is not None
     assert (pool.max_connections, pool.connect_timeout_s, pool.idle_timeout_s) == (3, 0.25, 60)
+    assert rule.policy.outlier_detection is None
     assert rule.policy.load_balancer is LoadBalancer.LEAST_REQUEST
     assert rule.port_policies[0][0] == 9090
     assert rule.subsets[0].labels == (("app", "x"), ("version", "v1"))
     assert rule.subsets[0].policy.load_balancer is LoadBalancer.RANDOM
+
+
+def test_load_and_health_of_a_destination_rule_mean_what_they_say(load: Load) -> None:
+    mesh = built(
+        load,
+        """
+        apiVersion: networking.istio.io/v1
+        kind: DestinationRule
+        metadata: {name: a, namespace: shop}
+        spec:
+          host: server
+          trafficPolicy:
+            connectionPool:
+              http: {http1MaxPendingRequests: 4, http2MaxRequests: 5, maxRetries: 0}
+            outlierDetection:
+              consecutive5xxErrors: 7
+              consecutiveGatewayErrors: 0
+              splitExternalLocalOriginErrors: true
+              consecutiveLocalOriginFailures: 2
+              interval: 5m
+              baseEjectionTime: 1500ms
+              maxEjectionPercent: 50
+              minHealthPercent: 30
+            retryBudget: {percent: 12.5}
+          subsets:
+          - name: v1
+            trafficPolicy: {outlierDetection: {}}
+        """,
+    )
+    (rule,) = mesh.destination_rules
+    assert rule.policy.connection_pool == ConnectionPool(max_pending_requests=4, max_requests=5)
+    assert rule.policy.outlier_detection == OutlierDetection(
+        consecutive_5xx=7,
+        consecutive_gateway_errors=0,
+        split_local_origin=True,
+        consecutive_local_origin_failures=2,
+        interval_s=300.0,
+        base_ejection_time_s=1.5,
+        max_ejection_percent=50,
+        min_health_percent=30,
+    )
+    assert rule.policy.retry_budget == RetryBudget(12.5, 3)
+    assert rule.subsets[0].policy.outlier_detection == OutlierDetection()
 
 
 @pytest.mark.parametrize(

@@ -92,17 +92,6 @@ def test_an_entry_is_judged_as_istio_does(load: Load, line: str) -> None:
     judged(load, "ServiceEntry", line, line.split("|", 2)[2])
 
 
-def test_a_retry_budget_is_named_as_not_there_yet(load: Load) -> None:
-    found = load("""
-        apiVersion: networking.istio.io/v1
-        kind: DestinationRule
-        metadata: {name: a}
-        spec: {host: a, trafficPolicy: {retryBudget: {percent: 25}}}
-        """)
-    said = {(issue.code, issue.path) for issue in found.issues}
-    assert ("not-there-yet", "spec.trafficPolicy.retryBudget") in said
-
-
 def test_of_two_forms_of_warm_up_the_one_without_effect_is_named(load: Load) -> None:
     found = load("""
         apiVersion: networking.istio.io/v1

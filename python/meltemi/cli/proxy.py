@@ -127,6 +127,12 @@ def meta_protocol_routes(dump: dict[str, Any]) -> dict[str, Any]:
     return {"dynamic_route_configs": []}
 
 
+def _health(status: dict[str, Any]) -> str:
+    """What the sidecar found itself comes before what it was told."""
+    ejected = status.get("failed_outlier_check", False)
+    return "ejected" if ejected else str(status["eds_health_status"]).lower()
+
+
 def _cluster_rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for cluster in found["cluster_statuses"]:
@@ -139,7 +145,7 @@ def _cluster_rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
                 (
                     cluster["name"],
                     f"{address['address']}:{address['port_value']}",
-                    host["health_status"]["eds_health_status"].lower(),
+                    _health(host["health_status"]),
                     host["weight"],
                     stats["rq_active"],
                     stats["rq_total"],

@@ -23,6 +23,8 @@ from meltemi.model import (
     MetaRoute,
     MetaRouter,
     Mutation,
+    OutlierDetection,
+    RetryBudget,
     StringMatch,
     Subset,
     TokenBucket,
@@ -98,7 +100,14 @@ def _multiplexed(rule: DestinationRule, in_flight: int) -> DestinationRule:
 def _policy(policy: rules.PolicySettings | None) -> TrafficPolicy:
     if policy is None:
         return TrafficPolicy()
-    return TrafficPolicy(_balancer(policy.load_balancer), _pool(policy), _unsafe(policy))
+    budget = policy.retry_budget if isinstance(policy, rules.TrafficPolicy) else None
+    return TrafficPolicy(
+        _balancer(policy.load_balancer),
+        _pool(policy.connection_pool),
+        _unsafe(policy),
+        _outlier_detection(policy.outlier_detection),
+        _retry_budget(budget),
+    )
 
 
 def _port_policies(policy: rules.TrafficPolicy | None) -> _PortPolicies:
@@ -138,12 +147,44 @@ def _consistent_hash(said: rules.ConsistentHash) -> ConsistentHash | None:
     )
 
 
-def _pool(policy: rules.PolicySettings) -> ConnectionPool | None:
-    tcp = policy.connection_pool.tcp if policy.connection_pool else None
-    if tcp is None:
+def _pool(said: rules.ConnectionPool | None) -> ConnectionPool | None:
+    """A limit of 0 is none, as Istio has it."""
+    if said is None or (said.tcp is None and said.http is None):
         return None
+    tcp, http = said.tcp or rules.TcpSettings(), said.http or rules.HttpSettings()
     return ConnectionPool(
-        tcp.max_connections or None, seconds(tcp.connect_timeout), seconds(tcp.idle_timeout)
+        max_connections=tcp.max_connections or None,
+        connect_timeout_s=seconds(tcp.connect_timeout),
+        idle_timeout_s=seconds(tcp.idle_timeout),
+        max_pending_requests=http.http1_max_pending_requests or None,
+        max_requests=http.http2_max_requests or None,
+        max_retries=http.max_retries or None,
+    )
+
+
+def _outlier_detection(said: rules.OutlierDetection | None) -> OutlierDetection | None:
+    if said is None:
+        return None
+    return OutlierDetection(
+        consecutive_5xx=said.consecutive_5xx_errors,
+        consecutive_gateway_errors=said.consecutive_gateway_errors,
+        split_local_origin=bool(said.split_external_local_origin_errors),
+        consecutive_local_origin_failures=said.consecutive_local_origin_failures or None,
+        interval_s=seconds(said.interval),
+        base_ejection_time_s=seconds(said.base_ejection_time),
+        max_ejection_percent=said.max_ejection_percent or None,
+        min_health_percent=said.min_health_percent or 0,
+    )
+
+
+def _retry_budget(said: rules.RetryBudget | None) -> RetryBudget | None:
+    if said is None:
+        return None
+    default = RetryBudget()
+    least = said.min_retry_concurrency
+    return RetryBudget(
+        percent=default.percent if said.percent is None else said.percent,
+        min_retry_concurrency=default.min_retry_concurrency if least is None else least,
     )
 
 

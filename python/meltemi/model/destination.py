@@ -32,13 +32,49 @@ class ConsistentHash:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPool:
-    """`connectionPool.tcp` of a DestinationRule, and its annotation for `max_in_flight`."""
+    """`connectionPool` of a DestinationRule, and its annotation for `max_in_flight`.
+
+    What is None has no limit."""
 
     max_connections: int | None = None
     connect_timeout_s: float | None = None
     idle_timeout_s: float | None = None
     max_in_flight: int | None = None
     """Requests that one connection may carry at once; None: what the codec says (Thrift: 1)."""
+    max_pending_requests: int | None = None
+    """`http.http1MaxPendingRequests`: requests that wait for a connection."""
+    max_requests: int | None = None
+    """`http.http2MaxRequests`: requests in flight."""
+    max_retries: int | None = None
+    """`http.maxRetries`: requests that are being tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierDetection:
+    """`outlierDetection` of a DestinationRule. None: Envoy's own default."""
+
+    consecutive_5xx: int | None = None
+    """0: never."""
+    consecutive_gateway_errors: int | None = None
+    """0: never."""
+    split_local_origin: bool = False
+    """Failures to reach an endpoint are counted apart from those that it answers."""
+    consecutive_local_origin_failures: int | None = None
+    """Where they are counted apart."""
+    interval_s: float | None = None
+    base_ejection_time_s: float | None = None
+    max_ejection_percent: int | None = None
+    min_health_percent: int = 0
+    """With fewer healthy endpoints, requests go to all of them; Istio's 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """`retryBudget` of a DestinationRule: requests tried again at once, by how many there are."""
+
+    percent: float = 20.0
+    min_retry_concurrency: int = 3
+    """So many always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +86,8 @@ class TrafficPolicy:
     unsafe: str | None = None
     """Why requests must be refused rather than sent: a security setting without its behaviour.
     "": said here, and plain (`tls: {mode: DISABLE}`), which overrides a wider policy's reason."""
+    outlier_detection: OutlierDetection | None = None
+    retry_budget: RetryBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,13 @@ from meltemi.model import (
     ServicePort,
     TrafficPolicy,
 )
-from meltemi.translate import endpoints, names, rules
+from meltemi.translate import endpoints, health, names, rules
 from meltemi.translate.dialect import Dialect
 from meltemi.translate.structs import duration, struct
 from meltemi.xds import messages
 
 CONNECT_TIMEOUT_S: Final = 10.0
 """Istio's default (mesh configuration, connectTimeout)."""
-
-UNLIMITED: Final = 2**32 - 1
-"""Istio lifts Envoy's own limit of 1024 connections and requests."""
 
 MAX_RING_SIZE: Final = 8 * 1024 * 1024
 """Envoy's own limit."""
@@ -125,6 +122,7 @@ def cluster(upstream: Upstream, members: tuple[Endpoint, ...], dialect: Dialect)
         connect_timeout=duration(pool.connect_timeout_s or CONNECT_TIMEOUT_S),
         metadata={"filter_metadata": _metadata(upstream, dialect)},
         **_balancing(upstream.policy.load_balancer, dialect),
+        **health.settings(upstream.policy, dialect),
     )
     if upstream.dns is None:
         made.type = made.EDS
@@ -134,11 +132,6 @@ def cluster(upstream: Upstream, members: tuple[Endpoint, ...], dialect: Dialect)
         _resolve(made, upstream, members)
         if dialect is Dialect.KITEX:
             made.type = made.LOGICAL_DNS  # the one that it reads with names
-    limit = pool.max_connections
-    if dialect is Dialect.ENVOY:
-        _assign(made.circuit_breakers, {"thresholds": [_thresholds(limit or UNLIMITED)]})
-    elif limit:
-        _assign(made.circuit_breakers, {"thresholds": [{"max_connections": {"value": limit}}]})
     if dialect.is_engine:
         _engine_options(made, upstream, pool)
     return made
@@ -186,17 +179,6 @@ def _by_hash(balancer: ConsistentHash) -> dict[str, Any]:
         return {"lb_policy": "RING_HASH"}
     size = {"minimum_ring_size": {"value": min(balancer.minimum_ring_size, MAX_RING_SIZE)}}
     return {"lb_policy": "RING_HASH", "ring_hash_lb_config": size}
-
-
-def _thresholds(max_connections: int) -> dict[str, Any]:
-    unlimited = {"value": UNLIMITED}
-    return {
-        "max_connections": {"value": max_connections},
-        "max_pending_requests": unlimited,
-        "max_requests": unlimited,
-        "max_retries": unlimited,
-        "track_remaining": True,
-    }
 
 
 def _engine_options(made: Any, upstream: Upstream, pool: ConnectionPool) -> None:

@@ -130,6 +130,8 @@ def _override(wide: TrafficPolicy, narrow: TrafficPolicy) -> TrafficPolicy:
         load_balancer=narrow.load_balancer or wide.load_balancer,
         connection_pool=narrow.connection_pool or wide.connection_pool,
         unsafe=narrow.unsafe if narrow.unsafe is not None else wide.unsafe,
+        outlier_detection=narrow.outlier_detection or wide.outlier_detection,
+        retry_budget=narrow.retry_budget or wide.retry_budget,
     )
 
 

@@ -125,18 +125,21 @@ class Http2KeepAlive(Schema):
 class HttpSettings(Schema):
     http1_max_pending_requests: NonNegative | None = None
     http2_max_requests: NonNegative | None = None
-    max_requests_per_connection: NonNegative | None = None
+    max_requests_per_connection: Annotated[NonNegative | None, not_yet] = None
     max_retries: NonNegative | None = None
-    idle_timeout: Duration | None = None
-    h2_upgrade_policy: Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] | None = None
-    use_client_protocol: bool | None = None
-    max_concurrent_streams: NonNegative | None = None
-    http2_keep_alive: Http2KeepAlive | None = None
+    idle_timeout: Annotated[Duration | None, not_yet] = None
+    h2_upgrade_policy: Annotated[
+        Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] | None,
+        NotYet(but=(None, "DEFAULT", "DO_NOT_UPGRADE")),
+    ] = None
+    use_client_protocol: Annotated[bool | None, not_yet] = None
+    max_concurrent_streams: Annotated[NonNegative | None, not_yet] = None
+    http2_keep_alive: Annotated[Http2KeepAlive | None, not_yet] = None
 
 
 class ConnectionPool(Schema):
     tcp: TcpSettings | None = None
-    http: Annotated[HttpSettings | None, not_yet] = None
+    http: HttpSettings | None = None
 
 
 class OutlierDetection(Schema):
@@ -188,7 +191,7 @@ class PolicySettings(Schema):
 
     load_balancer: LoadBalancerSettings | None = None
     connection_pool: ConnectionPool | None = None
-    outlier_detection: Annotated[OutlierDetection | None, not_yet] = None
+    outlier_detection: OutlierDetection | None = None
     tls: Annotated[ClientTls | None, TlsNotYet()] = None
 
 
@@ -209,12 +212,12 @@ class ProxyProtocol(Schema):
 class RetryBudget(Schema):
     percent: Annotated[float | None, Field(ge=0, le=100)] = None
     min_retry_concurrency: UInt32 | None = None
-    budget_interval: AnyDuration | None = None
+    budget_interval: Annotated[AnyDuration | None, not_yet] = None
 
 
 class TrafficPolicy(PolicySettings):
     port_level_settings: Annotated[list[PortTrafficPolicy] | None, Field(max_length=4096)] = None
-    retry_budget: Annotated[RetryBudget | None, not_yet] = None
+    retry_budget: RetryBudget | None = None
     tunnel: Annotated[Tunnel | None, not_yet] = None
     proxy_protocol: Annotated[ProxyProtocol | None, not_yet] = None
 
