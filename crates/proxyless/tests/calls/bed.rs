@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use meltemi_proxyless::{Call, Explanation, Refused, Router, Target};
 use meltemi_resources::{
-    ClientListener, ClientSnapshot, Cluster, Endpoint, RouteSource, RouteTable, VirtualHosts,
+    ClientListener, ClientSnapshot, Cluster, Endpoint, OutlierDetection, RouteSource, RouteTable,
+    VirtualHosts,
 };
 use meltemi_routing::{
     AnyMatch, AttributeMatch, HttpAction, Matcher, Mutations, Request, RetryOn, RetryPolicy, Route,
@@ -36,6 +37,16 @@ pub(crate) fn endpoints(ports: impl IntoIterator<Item = u16>) -> Arc<[Endpoint]>
 /// A cluster with endpoints at these ports.
 pub(crate) fn cluster(name: &str, ports: impl IntoIterator<Item = u16>) -> Cluster {
     Cluster::new(name, endpoints(ports))
+}
+
+/// Ejects an endpoint after so many failures in a row, for this long, if it is one of two.
+pub(crate) fn outliers(failures: u32, base_ejection_time: Duration) -> OutlierDetection {
+    let mut settings = OutlierDetection::default();
+    settings.consecutive_5xx.threshold = failures;
+    settings.base_ejection_time = base_ejection_time;
+    settings.max_ejection_time_jitter = Duration::ZERO;
+    settings.max_ejection_percent = 50;
+    settings
 }
 
 /// A route of all calls to one cluster.
