@@ -47,7 +47,7 @@ def to(*clusters: tuple[str, int], headers: Iterable[tuple[str, str]] = (), **mo
 
 
 def cluster(name: str, **more: Any) -> dict[str, Any]:
-    source = {"eds_config": {"ads": {}}}
+    source: dict[str, Any] = {"eds_config": {"ads": {}}}
     return {"name": name, "type": "EDS", "eds_cluster_config": source, **more}
 
 
@@ -65,7 +65,7 @@ def put_cluster(router: Router, name: str, ports: Iterable[int], **more: Any) ->
 
 
 def mesh(*taken: Mapping[str, Any], clusters: Mapping[str, Iterable[int]]) -> Router:
-    """A router that knows `reviews:9080` with these routes, and clusters with the ports of theirs."""
+    """A router that knows `reviews:9080` with these routes, and these clusters with their ports."""
     router = Router(seed=1)
     give(router, messages.LISTENER, HOST, listener())
     give(router, messages.ROUTE, "reviews", routes(*taken))

@@ -158,7 +158,7 @@ type Pairs = Vec<(PyBackedStr, PyBackedStr)>;
 /// Names and values. Tuples and lists are what callers have; others go the long way.
 fn pairs(headers: &Bound<'_, PyAny>) -> PyResult<Pairs> {
     let pair = |item: Borrowed<'_, '_, PyAny>| -> PyResult<(PyBackedStr, PyBackedStr)> {
-        let Ok(pair) = item.cast::<PyTuple>() else {
+        let Some(pair) = item.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2) else {
             return item.extract();
         };
         let part = |place| pair.get_borrowed_item(place)?.extract();

@@ -5,8 +5,8 @@ resources and asks what the engine decided. `config` checks regular expressions 
 asks it for explanations, `sidecar` runs it, `proxyless` asks it where calls go.
 
 - `Engine`: a running data path; resources go in with `update`, numbers come out.
-- `Router`: decides the calls of a process without a sidecar; a `Call` is one of them. Why there is none
-  is a `CallRefused`: `NotKnown`, `NoRoute`, `NoEndpoint`, `Overflow`, `DirectResponse`.
+- `Router`: decides the calls of a process without a sidecar; a `Call` is one of them. Why there is
+  none is a `CallRefused`: `NotKnown`, `NoRoute`, `NoEndpoint`, `Overflow`, `DirectResponse`.
 - `check_regex`: whether the engine takes a regular expression.
 - `explain_route`: which route a request would take and why, by the code that routes.
 - `explain_endpoint`: which endpoint a request of some hash goes to, by the code that balances.
