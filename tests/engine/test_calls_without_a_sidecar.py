@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -302,6 +304,39 @@ def test_threads_call_while_others_update() -> None:
     assert seen.total() == 20_000
     assert abs(seen["v2"] - 5_000) <= 50
     assert active(router) == 0
+
+
+FORKS = """
+import os, signal, sys, threading
+sys.path[:0] = {path}
+from routed_mesh import call, endpoints, give, mesh, messages, to
+
+router = mesh(to(("v1", 1)), clusters={{"v1": [1]}})
+
+def updates():
+    number = 2
+    while True:
+        number += 1
+        give(router, messages.ENDPOINT, "v1", endpoints("v1", range(1, 2 + number % 60)))
+
+threading.Thread(target=updates, daemon=True).start()
+held = [call(router) for _ in range(20)]
+for _ in range(60):
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        held.clear()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+[state] = router.clusters()
+assert state["active"] == 20, state
+"""
+
+
+def test_a_forked_process_drops_the_calls_of_its_parent_without_waiting_for_anyone() -> None:
+    script = FORKS.format(path=sys.path)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
+    subprocess.run(command, check=True, timeout=60)
 
 
 def test_a_call_is_made_by_the_router_only() -> None:

@@ -82,6 +82,9 @@ pub struct EndpointState {
     pub errors: u64,
 }
 
+/// Conditions of a retry policy that look at what a call is not told.
+const BY_REPLY_HEADERS: [&str; 2] = ["retriable-headers", "envoy-ratelimited"];
+
 impl<F: Default> Router<F> {
     /// What a call would do now, and why not something else. Nothing is counted, and nobody's turn is over.
     pub fn explain(&self, target: &Target<'_>, attributes: &impl Attributes) -> Explanation {
@@ -120,6 +123,11 @@ impl<F: Default> Router<F> {
             all.notes.extend(http.notes.iter().cloned());
         }
         let taken = all.taken.insert(taken(target, attributes, &found));
+        let conditions = taken.retry.iter().flat_map(|policy| policy.on.names());
+        let of_headers = conditions.filter(|name| BY_REPLY_HEADERS.contains(name));
+        let note =
+            |name| format!("retry_on {name} never holds: headers of replies are not looked at");
+        all.notes.extend(of_headers.map(|name| note(name).into()));
         self.whose_turn(snapshot, &found, taken)
     }
 
@@ -152,8 +160,11 @@ impl<F: Default> Router<F> {
         let Some(cluster) = snapshot.clusters.get(name) else {
             return Err(missing_clusters(snapshot, route));
         };
-        let hash = taken.hash;
-        taken.endpoint = self.look(cluster, |live| live.admit().and_then(|()| live.peek(hash)))?;
+        let upstream = self.used_as(name);
+        let upstream = upstream.unwrap_or_else(|| Arc::new(self.fresh(cluster)));
+        let live = upstream.live();
+        live.admit()?;
+        taken.endpoint = Some(live.peek(taken.hash)?);
         Ok(())
     }
 
@@ -170,15 +181,32 @@ impl<F: Default> Router<F> {
     }
 
     fn state(&self, cluster: &Arc<Cluster>) -> ClusterState {
-        self.look(cluster, Live::state)
+        match self.used_as(&cluster.name) {
+            Some(upstream) => upstream.live().state(),
+            None => ClusterState::unused(cluster),
+        }
     }
 
-    /// Looks at what is alive of a cluster, or would be if a call used it.
-    fn look<T>(&self, cluster: &Arc<Cluster>, look: impl FnOnce(&Live<F>) -> T) -> T {
-        let used = self.used().upstreams.get(&cluster.name).cloned();
-        match used {
-            Some(upstream) => look(&upstream.live()),
-            None => look(&Upstream::new(cluster, 0).live()),
+    fn used_as(&self, name: &str) -> Option<Arc<Upstream<F>>> {
+        self.used().upstreams.get(name).cloned()
+    }
+}
+
+impl ClusterState {
+    fn unused(cluster: &Cluster) -> Self {
+        let unused = |endpoint: &Endpoint| EndpointState {
+            endpoint: endpoint.clone(),
+            ejected: false,
+            active: 0,
+            total: 0,
+            errors: 0,
+        };
+        Self {
+            name: Arc::clone(&cluster.name),
+            policy: cluster.policy,
+            refuse: cluster.refuse.clone(),
+            requests: 0,
+            endpoints: cluster.endpoints.iter().map(unused).collect(),
         }
     }
 }
@@ -217,10 +245,12 @@ impl<F> Live<F> {
     }
 
     /// The endpoint that would be picked.
-    fn peek(&self, hash: Option<u64>) -> Result<Option<SocketAddr>, Refused> {
+    fn peek(&self, hash: Option<u64>) -> Result<SocketAddr, Refused> {
         let index = self.balancer.clone().pick(&mut self.rng.clone(), &[], hash);
-        let index = index.ok_or_else(|| self.nobody())?;
-        Ok(self.places.get(index).map(|place| place.address))
+        let place = index.and_then(|index| self.places.get(index));
+        place
+            .map(|place| place.address)
+            .ok_or_else(|| self.nobody())
     }
 }
 

@@ -95,25 +95,25 @@ impl Failure {
         }
     }
 
-    /// Whether `policy` tries again after it; `status` is that of the reply, where there was one.
+    /// Whether `policy` tries again after it; `status` is what [`Failure::Status`] is about.
     #[must_use]
     pub fn is_retriable(self, policy: &RetryPolicy, status: Option<u32>) -> bool {
         let on = policy.on;
         let any = |all: &[RetryOn]| all.iter().any(|one| on.has(*one));
-        let by_kind = match self {
+        match self {
             Self::ConnectFailure => {
                 any(&NO_REPLY) || any(&[RetryOn::CONNECT_FAILURE, RetryOn::RESET_BEFORE_REQUEST])
             }
             Self::ResetBeforeRequest => any(&NO_REPLY) || on.has(RetryOn::RESET_BEFORE_REQUEST),
             Self::RefusedStream => any(&NO_REPLY) || on.has(RetryOn::REFUSED_STREAM),
             Self::Reset | Self::Timeout => any(&NO_REPLY),
-            Self::Status => false,
+            Self::Status => status.is_some_and(|status| is_retriable_status(policy, status)),
+            // The reply of a call by gRPC has HTTP status 200, whatever happened.
             Self::Grpc(Grpc(place)) => {
                 let condition = GRPC[usize::from(place)].2;
                 condition.is_some_and(|condition| on.has(condition))
             }
-        };
-        by_kind || status.is_some_and(|status| is_retriable_status(policy, status))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use meltemi_resources::{ClientListener, ClientSnapshot, RouteSource, type_url};
+use meltemi_resources::{ClientListener, ClientSnapshot, Cluster, RouteSource, type_url};
 use meltemi_routing::{
     Answer, Attributes, CompiledRoute, HashPolicy, RetryPolicy, RouteTable, VirtualHost,
     VirtualHosts,
@@ -160,12 +160,17 @@ impl<F: Default> Router<F> {
         // The one in force: what the call began with may be older than what is in use.
         let snapshot = self.snapshot();
         let (name, cluster) = snapshot.clusters.get_key_value(name)?;
-        let seed = name.bytes().fold(self.seed, |seed, byte| {
-            seed.rotate_left(5).wrapping_add(u64::from(byte))
-        });
-        let upstream = Arc::new(Upstream::new(cluster, seed));
+        let upstream = Arc::new(self.fresh(cluster));
         upstreams.insert(Arc::clone(name), Arc::clone(&upstream));
         Some(upstream)
+    }
+
+    /// A cluster that no call went to so far; its chance is its own.
+    pub(crate) fn fresh(&self, cluster: &Arc<Cluster>) -> Upstream<F> {
+        let seed = cluster.name.bytes().fold(self.seed, |seed, byte| {
+            seed.rotate_left(5).wrapping_add(u64::from(byte))
+        });
+        Upstream::new(cluster, seed)
     }
 }
 

@@ -36,11 +36,23 @@ pub(crate) fn now() -> Duration {
 #[pyclass(module = "meltemi._engine", freelist = 64)]
 pub(crate) struct Call {
     call: meltemi_proxyless::Call<Face>,
+    /// The process that made its router.
+    process: u32,
 }
 
 impl Call {
-    pub(crate) const fn new(call: meltemi_proxyless::Call<Face>) -> Self {
-        Self { call }
+    pub(crate) const fn new(call: meltemi_proxyless::Call<Face>, process: u32) -> Self {
+        Self { call, process }
+    }
+}
+
+impl Drop for Call {
+    /// A call that another process began is none of this one's: an update that ran when it forked may
+    /// have left locks behind that nobody opens.
+    fn drop(&mut self) {
+        if !self.call.is_over() && std::process::id() != self.process {
+            self.call.forget();
+        }
     }
 }
 

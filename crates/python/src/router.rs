@@ -24,6 +24,7 @@ use crate::routed::{Call, Face, now};
 pub(crate) struct Router {
     store: Mutex<ClientStore>,
     router: meltemi_proxyless::Router<Face>,
+    process: u32,
 }
 
 #[pymethods]
@@ -35,6 +36,7 @@ impl Router {
         Self {
             store: Mutex::new(ClientStore::new()),
             router: meltemi_proxyless::Router::new(seed),
+            process: std::process::id(),
         }
     }
 
@@ -93,7 +95,7 @@ impl Router {
         let target = target(listener, authority, &headers, caller)?;
         let request = request(authority, path, &headers);
         let call = guarded(|| self.router.call(&target, &request, now()))?;
-        call.map(Call::new)
+        call.map(|call| Call::new(call, self.process))
             .map_err(|refused| exception(py, &refused))
     }
 
