@@ -309,15 +309,15 @@ def test_threads_call_while_others_update() -> None:
 FORKS = """
 import os, signal, sys, threading
 sys.path[:0] = {path}
-from routed_mesh import call, endpoints, give, mesh, messages, to
+from routed_mesh import body, call, endpoints, mesh, messages, to
 
 router = mesh(to(("v1", 1)), clusters={{"v1": [1]}})
+bodies = [body(messages.ENDPOINT, endpoints("v1", range(1, last))) for last in (900, 901)]
 
 def updates():
-    number = 2
     while True:
-        number += 1
-        give(router, messages.ENDPOINT, "v1", endpoints("v1", range(1, 2 + number % 60)))
+        for one in bodies:
+            router.update(messages.ENDPOINT, "1", [("v1", one)])
 
 threading.Thread(target=updates, daemon=True).start()
 held = [call(router) for _ in range(20)]
