@@ -59,8 +59,8 @@ bench: build ## Compare with a direct connection and with Envoy (QUICK=1: one po
 	cargo build --locked --release --quiet -p meltemi-bench
 	$(BIN)/python bench/run.py $(if $(QUICK),--quick) $(if $(NOISY),--noisy)
 
-microbench: ## Measure codecs, route index, resources and balancer by themselves
-	cargo bench --locked --quiet -p meltemi-codec -p meltemi-routing -p meltemi-resources -p meltemi-balancer --benches
+microbench: ## Measure codecs, route index, resources, balancer and the choice of a call by themselves
+	cargo bench --locked --quiet -p meltemi-codec -p meltemi-routing -p meltemi-resources -p meltemi-balancer -p meltemi-proxyless --benches
 
 profile: build ## Draw a flame graph of the engine under load (ARGS="--pool --point 16x16x32")
 	cargo build --locked --release --quiet -p meltemi-bench

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,8 @@ from meltemi.engine import (
 )
 from meltemi.xds import messages
 from routed_mesh import HOST, PATH, call, endpoints, give, listener, mesh, put_cluster, routes, to
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def active(router: Router) -> int:
@@ -337,6 +341,15 @@ def test_a_forked_process_drops_the_calls_of_its_parent_without_waiting_for_anyo
     script = FORKS.format(path=sys.path)
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
     subprocess.run(command, check=True, timeout=60)
+
+
+def test_the_command_that_measures_a_call_is_right() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    [command] = re.findall(r"```sh\n(PYTHONPATH=tests/engine .*?)```", page, re.DOTALL)
+    command = command.replace(".venv/bin/python -m timeit", f"{sys.executable} -m timeit -n 10")
+    command = command.replace("PYTHONPATH=", f"PYTHONPATH={ROOT / 'python'}:")
+    done = subprocess.run(command, shell=True, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "per loop" in done.stdout
 
 
 def test_a_call_is_made_by_the_router_only() -> None:
