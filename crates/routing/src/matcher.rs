@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use crate::Attributes;
+
 /// A condition on one attribute of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AttributeMatch {
@@ -16,7 +18,8 @@ pub struct AttributeMatch {
     ///
     /// As in Envoy's `invert_match`: a missing attribute satisfies no condition on its value.
     pub invert: bool,
-    /// A missing attribute counts as an empty one (Envoy's `treat_missing_header_as_empty`).
+    /// A missing attribute counts as an empty one that is there (Envoy's
+    /// `treat_missing_header_as_empty`).
     pub missing_is_empty: bool,
 }
 
@@ -167,8 +170,9 @@ impl Condition {
         };
         let if_missing = match &test {
             Test::Never => false,
+            test if from.missing_is_empty => test.accepts(b"") != from.invert,
             Test::Present => from.invert,
-            test => from.missing_is_empty && test.accepts(b"") != from.invert,
+            _ => false,
         };
         Ok(Self {
             name,
@@ -184,12 +188,14 @@ impl Condition {
         !self.invert && !self.if_missing
     }
 
-    /// Whether a request whose attribute has this value satisfies the condition.
-    pub(crate) fn holds(&self, value: Option<&[u8]>) -> bool {
-        match value {
-            Some(value) => self.test.accepts(value) != self.invert,
-            None => self.if_missing,
-        }
+    /// Whether a request satisfies the condition.
+    pub(crate) fn holds(&self, attributes: &(impl Attributes + ?Sized)) -> bool {
+        let Some(value) = attributes.get(&self.name) else {
+            return self.if_missing;
+        };
+        let accepts = |value: &&[u8]| self.test.accepts(value);
+        let accepted = accepts(&value) || attributes.more(&self.name).iter().any(accepts);
+        accepted != self.invert
     }
 }
 

@@ -1,6 +1,5 @@
 //! A call as routes see it: pseudo attributes, headers, parameters of its query.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use crate::Attributes;
@@ -15,8 +14,8 @@ pub const FULL_PATH: &str = ":path?";
 /// A call as matchers see it.
 ///
 /// `:path`, `:method`, `:scheme` and `:authority` (also as `host`) are attributes; `?name` is the first
-/// parameter `name` of the query, decoded. A header that is there more than once has its values
-/// joined by commas, as in Envoy. Names of headers are compared without case.
+/// parameter `name` of the query, as it stands there. Names of headers are compared without
+/// case.
 #[derive(Debug)]
 pub struct Request<'a, S> {
     method: &'a str,
@@ -25,15 +24,15 @@ pub struct Request<'a, S> {
     path: &'a str,
     headers: &'a [(S, S)],
     /// Made when first asked for: nearly no request needs it.
-    joined: OnceCell<Vec<(&'a str, String)>>,
-    query: OnceCell<Vec<Parameter<'a>>>,
+    repeated: OnceCell<Vec<Repeated<'a>>>,
+    query: OnceCell<Vec<(&'a str, &'a str)>>,
 }
 
-/// A parameter of a query, decoded.
+/// A header that is there more than once, and its values but the first.
 #[derive(Debug)]
-struct Parameter<'a> {
-    name: Cow<'a, [u8]>,
-    value: Cow<'a, [u8]>,
+struct Repeated<'a> {
+    name: &'a str,
+    later: Vec<&'a [u8]>,
 }
 
 impl<'a, S: AsRef<str>> Request<'a, S> {
@@ -51,7 +50,7 @@ impl<'a, S: AsRef<str>> Request<'a, S> {
             authority,
             path,
             headers,
-            joined: OnceCell::new(),
+            repeated: OnceCell::new(),
             query: OnceCell::new(),
         }
     }
@@ -70,42 +69,35 @@ impl<'a, S: AsRef<str>> Request<'a, S> {
 
     fn header(&self, name: &str) -> Option<&str> {
         let is_named = |(other, _): &&(S, S)| other.as_ref().eq_ignore_ascii_case(name);
-        let mut found = self.headers.iter().filter(is_named);
-        let (_, first) = found.next()?;
-        if found.next().is_none() {
-            return Some(first.as_ref());
-        }
-        let joined = self.joined.get_or_init(|| self.join());
-        let same = joined
-            .iter()
-            .find(|(other, _)| other.eq_ignore_ascii_case(name));
-        same.map(|(_, value)| &**value)
+        let first = self.headers.iter().find(is_named);
+        first.map(|(_, value)| value.as_ref())
     }
 
-    /// Every header that is there more than once.
-    fn join(&self) -> Vec<(&'a str, String)> {
-        let mut all: Vec<(&str, String)> = Vec::new();
-        for (name, value) in self.headers {
-            let (name, value) = (name.as_ref(), value.as_ref());
-            let same = all
-                .iter_mut()
-                .find(|(other, _)| other.eq_ignore_ascii_case(name));
-            match same {
-                Some((_, joined)) => {
-                    joined.push(',');
-                    joined.push_str(value);
-                }
-                None => all.push((name, value.to_owned())),
+    fn repeated(&self) -> Vec<Repeated<'a>> {
+        let mut all: Vec<Repeated<'_>> = Vec::new();
+        for (place, (name, value)) in self.headers.iter().enumerate() {
+            let name = name.as_ref();
+            let is_named = |other: &str| other.eq_ignore_ascii_case(name);
+            let mut before = self.headers[..place].iter();
+            if !before.any(|(other, _)| is_named(other.as_ref())) {
+                continue;
+            }
+            let value = value.as_ref().as_bytes();
+            match all.iter_mut().find(|other| is_named(other.name)) {
+                Some(same) => same.later.push(value),
+                None => all.push(Repeated {
+                    name,
+                    later: vec![value],
+                }),
             }
         }
         all
     }
 
-    fn parameter(&self, name: &str) -> Option<&[u8]> {
+    fn parameter(&self, name: &str) -> Option<&str> {
         let query = self.query.get_or_init(|| parameters(self.path));
-        let mut named = query.iter();
-        let first = named.find(|parameter| *parameter.name == *name.as_bytes());
-        first.map(|parameter| &*parameter.value)
+        let first = query.iter().find(|(other, _)| *other == name);
+        first.map(|(_, value)| *value)
     }
 }
 
@@ -113,10 +105,20 @@ impl<S: AsRef<str>> Attributes for Request<'_, S> {
     fn get(&self, name: &str) -> Option<&[u8]> {
         match name.chars().next() {
             Some(':') => self.pseudo(name).map(str::as_bytes),
-            Some(QUERY) => self.parameter(&name[QUERY.len_utf8()..]),
+            Some(QUERY) => {
+                let name = &name[QUERY.len_utf8()..];
+                self.parameter(name).map(str::as_bytes)
+            }
             _ if name == "host" => self.pseudo(":authority").map(str::as_bytes),
             _ => self.header(name).map(str::as_bytes),
         }
+    }
+
+    fn more(&self, name: &str) -> &[&[u8]] {
+        let repeated = self.repeated.get_or_init(|| self.repeated());
+        let mut named = repeated.iter();
+        let found = named.find(|header| header.name.eq_ignore_ascii_case(name));
+        found.map_or(&[], |header| &header.later)
     }
 }
 
@@ -125,48 +127,14 @@ fn without_query(path: &str) -> &str {
     &path[..end]
 }
 
-/// The parameters of the query of `path`, decoded as Envoy does: `+` is no space.
-fn parameters(path: &str) -> Vec<Parameter<'_>> {
+/// The parameters of the query of `path`, as they stand there: Envoy routes by them without decoding.
+fn parameters(path: &str) -> Vec<(&str, &str)> {
     let path = path.split_once('#').map_or(path, |(before, _)| before);
     let Some((_, query)) = path.split_once('?') else {
         return Vec::new();
     };
-    let pair = |text| {
-        let (name, value) = str::split_once(text, '=').unwrap_or((text, ""));
-        Parameter {
-            name: decoded(name),
-            value: decoded(value),
-        }
-    };
-    query.split('&').map(pair).collect()
-}
-
-fn decoded(text: &str) -> Cow<'_, [u8]> {
-    let bytes = text.as_bytes();
-    if !bytes.contains(&b'%') {
-        return Cow::Borrowed(bytes);
-    }
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let [first, behind @ ..] = rest {
-        let digits = behind.get(..2).filter(|_| *first == b'%').and_then(byte);
-        match digits {
-            Some(byte) => {
-                out.push(byte);
-                rest = &behind[2..];
-            }
-            None => {
-                out.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    Cow::Owned(out)
-}
-
-/// The byte that two hexadecimal digits stand for.
-fn byte(digits: &[u8]) -> Option<u8> {
-    let digit = |digit: u8| char::from(digit).to_digit(16);
-    let [high, low] = digits else { return None };
-    u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
+    let pairs = query.split('&');
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .collect()
 }

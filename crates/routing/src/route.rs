@@ -11,11 +11,21 @@ use crate::{AttributeMatch, HashPolicy, HttpAction, WeightedClusters};
 pub trait Attributes {
     /// The value of the attribute `name`, which is always lower case; None when there is none.
     fn get(&self, name: &str) -> Option<&[u8]>;
+
+    /// The values of the attribute besides that one, of a header that is there more than once. A
+    /// condition on a value needs one of them to be what it wants, as in Envoy.
+    fn more(&self, _name: &str) -> &[&[u8]] {
+        &[]
+    }
 }
 
 impl<A: Attributes + ?Sized> Attributes for &A {
     fn get(&self, name: &str) -> Option<&[u8]> {
         (**self).get(name)
+    }
+
+    fn more(&self, name: &str) -> &[&[u8]] {
+        (**self).more(name)
     }
 }
 

@@ -13,7 +13,7 @@ pub struct ConditionTrace {
     pub attribute: Arc<str>,
     /// The condition in words: `method exact "sayHello"`.
     pub wanted: String,
-    /// The request's value; None when it has none.
+    /// The request's value, or values; None when it has none.
     pub actual: Option<Vec<u8>>,
     /// Whether the condition held.
     pub held: bool,
@@ -27,12 +27,16 @@ impl ConditionTrace {
         attributes: &dyn Attributes,
     ) -> Vec<Self> {
         let one = |(wanted, condition): (&AttributeMatch, &Condition)| {
-            let actual = attributes.get(&condition.name);
+            let more = attributes.more(&condition.name);
+            let actual = attributes.get(&condition.name).map(|first| {
+                let all: Vec<_> = [&first].into_iter().chain(more).copied().collect();
+                all.join(&b", "[..])
+            });
             Self {
                 attribute: Arc::clone(&condition.name),
                 wanted: wanted.to_string(),
-                held: condition.holds(actual),
-                actual: actual.map(<[u8]>::to_vec),
+                held: condition.holds(attributes),
+                actual,
             }
         };
         wanted.iter().zip(compiled).map(one).collect()

@@ -69,15 +69,15 @@ fn table(routes: impl IntoIterator<Item = Vec<AttributeMatch>>) -> RouteTable {
 }
 
 /// What the words of [`Matcher`] mean, without any of the crate's code.
-fn holds(condition: &AttributeMatch, request: &Request) -> bool {
-    let name = condition.name.to_lowercase();
-    let value = match (request.get(&name), &condition.matcher) {
-        (_, Matcher::Never(_)) => return false,
-        (None, Matcher::Present) => return condition.invert,
-        (None, _) if !condition.missing_is_empty => return false,
-        (value, _) => value.unwrap_or_default(),
-    };
-    accepts(&condition.matcher, value) != condition.invert
+fn holds(condition: &AttributeMatch, values: &[&[u8]]) -> bool {
+    let accepts = |value: &&[u8]| accepts(&condition.matcher, value);
+    match (values, &condition.matcher) {
+        (_, Matcher::Never(_)) => false,
+        ([], _) if condition.missing_is_empty => accepts(&&b""[..]) != condition.invert,
+        ([], Matcher::Present) => condition.invert,
+        ([], _) => false,
+        (some, _) => some.iter().any(accepts) != condition.invert,
+    }
 }
 
 fn accepts(matcher: &Matcher, value: &[u8]) -> bool {
@@ -118,9 +118,12 @@ fn in_lower_case(matcher: &Matcher) -> Matcher {
 }
 
 fn scan(routes: &[Arc<CompiledRoute>], request: &Request) -> Option<usize> {
-    routes
-        .iter()
-        .position(|route| route.matches.iter().all(|one| holds(one, request)))
+    routes.iter().position(|route| {
+        route.matches.iter().all(|one| {
+            let value = request.get(&one.name.to_lowercase());
+            holds(one, value.as_slice())
+        })
+    })
 }
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
@@ -196,6 +199,31 @@ proptest! {
             let explained = traces.iter().position(|trace| trace.matched);
             prop_assert_eq!(explained, wanted);
             prop_assert_eq!(traces.len(), wanted.map_or(table.routes().len(), |ordinal| ordinal + 1));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn of_a_header_that_is_there_twice_one_value_is_enough(
+        routes in vec(vec(any_condition(), 0..4), 0..30),
+        requests in vec(vec((name(), "[abA1/]{0,3}"), 0..6), 1..20),
+    ) {
+        let table = table(routes);
+        for headers in requests {
+            let call = meltemi_routing::Request::new("POST", "http", "a", "/", &headers);
+            let wanted = table.routes().iter().position(|route| {
+                route.matches.iter().all(|one| {
+                    let named = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(&one.name));
+                    let values: Vec<_> = named.map(|(_, value)| value.as_bytes()).collect();
+                    holds(one, &values)
+                })
+            });
+            prop_assert_eq!(table.select(&call), wanted);
+            let explained = table.explain(&call).iter().position(|trace| trace.matched);
+            prop_assert_eq!(explained, wanted);
         }
     }
 }

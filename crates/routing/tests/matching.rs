@@ -186,3 +186,113 @@ fn an_explanation_ends_with_the_match_and_shows_what_each_condition_saw() {
     );
     assert!(!traces[0].matched && traces[1].matched);
 }
+
+#[test]
+fn in_any_case_is_about_ascii_letters_of_each_kind_of_comparison() {
+    let bytes = |text: &str| text.as_bytes().into();
+    let cases: [(Matcher, &[&str], &[&str]); 6] = [
+        (
+            Matcher::Exact(bytes("Blue")),
+            &["blue", "BLUE"],
+            &["blu", "blues"],
+        ),
+        (
+            Matcher::Prefix(bytes("Bl")),
+            &["blue", "BLUE"],
+            &["b", "xbl"],
+        ),
+        (
+            Matcher::Suffix(bytes("uE")),
+            &["blue", "BLUE"],
+            &["e", "uex"],
+        ),
+        (
+            Matcher::Contains(bytes("LU")),
+            &["blue", "lu"],
+            &["bl", "l-u"],
+        ),
+        (
+            Matcher::PathPrefix(bytes("/A")),
+            &["/a", "/a/b"],
+            &["/ab", "/"],
+        ),
+        // An expression says itself what it does with case.
+        (Matcher::Regex("Blue".into()), &["Blue"], &["blue"]),
+    ];
+    for (matcher, yes, no) in cases {
+        let table = one(
+            "lane",
+            Matcher::IgnoreCase(Box::new(matcher.clone())),
+            false,
+        );
+        for value in yes {
+            assert!(takes(&table, Some(value.as_bytes())), "{matcher} {value}");
+        }
+        for value in no {
+            assert!(!takes(&table, Some(value.as_bytes())), "{matcher} {value}");
+        }
+    }
+    let umlaut = Matcher::IgnoreCase(Box::new(Matcher::Exact("Ä".as_bytes().into())));
+    assert!(!takes(&one("lane", umlaut, false), Some("ä".as_bytes())));
+}
+
+#[test]
+fn a_path_prefix_ends_at_a_slash_or_with_the_path() {
+    let table = one("lane", Matcher::PathPrefix(b"/a"[..].into()), false);
+    for (path, wanted) in [
+        ("/a", true),
+        ("/a/", true),
+        ("/a/b", true),
+        ("/ab", false),
+        ("/", false),
+    ] {
+        assert_eq!(takes(&table, Some(path.as_bytes())), wanted, "{path}");
+    }
+}
+
+#[test]
+fn a_missing_value_that_counts_as_empty_is_compared_like_one() {
+    for (matcher, held) in [
+        (Matcher::Exact(b""[..].into()), true),
+        (Matcher::Exact(b"a"[..].into()), false),
+        (Matcher::Prefix(b""[..].into()), true),
+        (Matcher::Regex(".*".into()), true),
+        (Matcher::Regex(".+".into()), false),
+        (Matcher::Range(0, 1), false),
+        (Matcher::Present, true),
+    ] {
+        for invert in [false, true] {
+            let condition = AttributeMatch {
+                name: "lane".into(),
+                matcher: matcher.clone(),
+                invert,
+                missing_is_empty: true,
+            };
+            let table = RouteTable::new("table", vec![route("only", vec![condition])]);
+            let table = table.expect("a valid route");
+            assert_eq!(takes(&table, None), held != invert, "{matcher} {invert}");
+            assert_eq!(
+                takes(&table, Some(b"")),
+                held != invert,
+                "{matcher} {invert}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_evaluated_never_holds_and_says_why() {
+    for invert in [false, true] {
+        let table = one("runtime_fraction", Matcher::Never("half".into()), invert);
+        let there = Request([("runtime_fraction", Vec::new())].into());
+        assert_eq!(table.select(&there), None);
+        let nothing = Request(HashMap::new());
+        assert_eq!(table.select(&nothing), None);
+        let [trace] = &table.explain(&nothing)[..] else {
+            panic!("one route");
+        };
+        let said = trace.conditions[0].to_string();
+        assert!(said.contains("cannot be evaluated (half)"), "{said}");
+        assert!(said.ends_with("does not hold"), "{said}");
+    }
+}

@@ -213,13 +213,26 @@ impl Branches {
             if table.first >= *best {
                 continue;
             }
-            let value = attributes.get(&table.attribute);
-            if let Some(node) = value.and_then(|value| table.values.get(value)) {
-                node.select(routes, attributes, best);
+            let Some(value) = attributes.get(&table.attribute) else {
+                continue;
+            };
+            for value in [&value]
+                .into_iter()
+                .chain(attributes.more(&table.attribute))
+            {
+                if let Some(node) = table.values.get(*value) {
+                    node.select(routes, attributes, best);
+                }
             }
         }
         for table in &self.prefix {
-            if let Some(value) = attributes.get(&table.attribute) {
+            let Some(value) = attributes.get(&table.attribute) else {
+                continue;
+            };
+            for value in [&value]
+                .into_iter()
+                .chain(attributes.more(&table.attribute))
+            {
                 table.select(value, routes, attributes, best);
             }
         }
@@ -252,8 +265,7 @@ impl Candidate {
     fn holds(self, routes: &[impl Compiled], attributes: &impl Attributes) -> bool {
         let conditions = routes[self.ordinal as usize].conditions();
         (0..).zip(conditions).all(|(place, condition)| {
-            self.open >> MASKED.min(place) & 1 == 0
-                || condition.holds(attributes.get(&condition.name))
+            self.open >> MASKED.min(place) & 1 == 0 || condition.holds(attributes)
         })
     }
 
