@@ -92,11 +92,17 @@ OTHERS: list[Json] = [
     {"prefix": "/", "runtime_fraction": {"default_value": {"numerator": 0}}},
     {
         "prefix": "/",
-        "headers": [{"name": "lane", **text("prefix", "B")}, {"name": "lane", **text("suffix", "e")}],
+        "headers": [
+            {"name": "lane", **text("prefix", "B")},
+            {"name": "lane", **text("suffix", "e")},
+        ],
     },
     {
         "prefix": "/a",
-        "headers": [{"name": "lane", **text("prefix", "B")}, {"name": "user", "present_match": True}],
+        "headers": [
+            {"name": "lane", **text("prefix", "B")},
+            {"name": "user", "present_match": True},
+        ],
     },
 ]
 MATCHES = [{"prefix": "/", "headers": [header]} for header in HEADERS] + OTHERS
@@ -132,7 +138,15 @@ DOMAINS = [
     ["*"],
 ]
 AUTHORITIES = [
-    *["reviews", "REVIEWS", "reviews:9080", "reviews:9081", "reviews.", "review", "reviews.default"],
+    *[
+        "reviews",
+        "REVIEWS",
+        "reviews:9080",
+        "reviews:9081",
+        "reviews.",
+        "review",
+        "reviews.default",
+    ],
     *["reviews.default.svc.cluster.local", "reviews.default.svc.cluster.local:9080"],
     *["ratings.default.svc.cluster.local", "ratings.other.svc.cluster.local", "x.local", ".local"],
     *["a-dev.test", "-dev.test", "upper.case", "UPPER.CASE:80", "10.0.0.1", "10.0.0.2", "10.0."],
@@ -234,7 +248,7 @@ def of_a_client(routes: Json, requests: list[Request]) -> list[str | None]:
         try:
             router.call("l", authority, path, headers)
         except engine.DirectResponse as answer:
-            found.append(answer.args[1])
+            found.append(answer.body)
         except engine.NoRoute:
             found.append(None)
     return found

@@ -246,8 +246,9 @@ fn conditions(from: &envoy::RouteMatch) -> Result<Vec<AttributeMatch>, Invalid> 
     header_matches("headers", &from.headers)
 }
 
-/// A parameter of the query is an attribute of a client's call; what else is about HTTP (cookies) no RPC
-/// request has: as in Envoy, it adds nothing to the hash. A header that would be rewritten first is not hashed in another way than asked for.
+/// A parameter of the query is an attribute of a client's call. What else is about HTTP (cookies) no
+/// RPC request has: as in Envoy, it adds nothing to the hash. A header that would be rewritten first is
+/// not hashed in another way than asked for.
 pub(crate) fn hash_policies(from: &[envoy::route_action::HashPolicy]) -> Vec<HashPolicy> {
     use envoy::route_action::hash_policy::PolicySpecifier;
     from.iter()

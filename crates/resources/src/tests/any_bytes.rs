@@ -1,4 +1,4 @@
-//! No bytes make the store panic, and none that it refuses change it.
+//! No bytes make a store panic, and none that it refuses change it.
 
 use std::sync::Arc;
 
@@ -6,7 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
 
+use super::client::{api_listener, every_field, inline_listener};
 use super::*;
+use crate::ClientStore;
 
 /// Valid resources of every type, to be broken.
 fn seeds() -> Vec<Vec<u8>> {
@@ -23,6 +25,9 @@ fn seeds() -> Vec<Vec<u8>> {
         eds_cluster("n", "s").encode_to_vec(),
         assignment("n", vec![lb_endpoint("::1", 9090)]).encode_to_vec(),
         super::workloads::workload("n").encode_to_vec(),
+        api_listener("n", "r").encode_to_vec(),
+        inline_listener("n").encode_to_vec(),
+        every_field("n").encode_to_vec(),
     ]
 }
 
@@ -49,6 +54,21 @@ proptest! {
         updates in vec((prop::sample::select(TYPES.to_vec()), bytes()), 1..5),
     ) {
         let mut store = Store::new();
+        for (type_url, bytes) in updates {
+            let before = store.snapshot();
+            let rejected = store.update(type_url, "1", &[("n", &bytes)], &[]);
+            prop_assert!(rejected.len() <= 1);
+            if !rejected.is_empty() {
+                prop_assert!(Arc::ptr_eq(&before, &store.snapshot()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_takes_arbitrary_bytes_or_refuses_them(
+        updates in vec((prop::sample::select(TYPES.to_vec()), bytes()), 1..5),
+    ) {
+        let mut store = ClientStore::new();
         for (type_url, bytes) in updates {
             let before = store.snapshot();
             let rejected = store.update(type_url, "1", &[("n", &bytes)], &[]);

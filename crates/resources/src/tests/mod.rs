@@ -1,6 +1,7 @@
 //! Resources as a server would send them, and what the store makes of them.
 
 mod any_bytes;
+mod client;
 mod clusters;
 mod hashing;
 mod listeners;

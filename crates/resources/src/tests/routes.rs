@@ -183,6 +183,26 @@ fn what_cannot_be_done_is_refused_with_the_field() {
 }
 
 #[test]
+fn case_and_missing_values_count_as_the_route_says() {
+    let any_case = Wanted::StringMatch(StringMatcher {
+        ignore_case: true,
+        match_pattern: Some(MatchPattern::Exact("BLUE".to_owned())),
+    });
+    let not_blue = route::HeaderMatcher {
+        invert_match: true,
+        treat_missing_header_as_empty: true,
+        ..header("lane", any_case.clone())
+    };
+    let table = table(vec![
+        to_cluster("", vec![header("lane", any_case)], "a"),
+        to_cluster("", vec![not_blue], "b"),
+    ]);
+    assert_eq!(table.select(&Request([("lane", "Blue")].into())), Some(0));
+    assert_eq!(table.select(&Request([("lane", "red")].into())), Some(1));
+    assert_eq!(table.select(&Request(HashMap::new())), Some(1));
+}
+
+#[test]
 fn an_expression_that_the_engine_does_not_take_names_its_route() {
     let headers = vec![header("user", regex("(a{1000}){1000}"))];
     assert_eq!(
