@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from urllib.parse import unquote, unquote_plus
 
-from meltemi.proxyless import baggage, metainfo
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from meltemi.proxyless import baggage, metainfo
 
 Headers = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 
+from opentelemetry.context import attach, detach, get_current
+
 from meltemi.proxyless import baggage, metainfo
 from meltemi.proxyless.context import Headers, incoming, outgoing
-from opentelemetry.context import attach, detach, get_current
 
 P = ParamSpec("P")
 T = TypeVar("T")
