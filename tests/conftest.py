@@ -46,7 +46,7 @@ def pytest_runtest_makereport(
     return report
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Gives a port of loopback that nothing listens on, below the ephemeral range."""
     given: set[int] = set()
