@@ -35,6 +35,13 @@ const BATCH: usize = 64;
 /// Descriptors that accepting leaves free, or an eighth of all where that is less.
 const RESERVED_DESCRIPTORS: u64 = 256;
 
+/// From new tables until the ones before them are dropped: workers have taken the new ones over, and
+/// made use of them.
+const SWEEP: Duration = Duration::from_millis(50);
+
+/// Between two tries to drop what somebody still uses.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
+
 const WAKE: u64 = u64::MAX;
 
 /// What the acceptor and its handle share.
@@ -139,6 +146,8 @@ pub(crate) struct Acceptor {
     open: HashMap<u32, Open>,
     paused_until: Option<Instant>,
     retry_at: Option<Instant>,
+    /// When tables that were in force are dropped.
+    sweep_at: Option<Instant>,
     closed: bool,
     turn: usize,
 }
@@ -155,6 +164,7 @@ impl Acceptor {
             open: HashMap::new(),
             paused_until: None,
             retry_at: None,
+            sweep_at: None,
             closed: false,
             turn: 0,
         })
@@ -175,7 +185,7 @@ impl Acceptor {
     }
 
     fn sleep(&self) -> Option<Duration> {
-        let next = [self.paused_until, self.retry_at]
+        let next = [self.paused_until, self.retry_at, self.sweep_at]
             .into_iter()
             .flatten()
             .min()?;
@@ -197,6 +207,7 @@ impl Acceptor {
             self.state.closed.store(true, Ordering::Release);
         }
         if self.state.follow.swap(false, Ordering::AcqRel) {
+            self.sweep_at.get_or_insert_with(|| Instant::now() + SWEEP);
             self.follow();
         }
     }
@@ -213,6 +224,10 @@ impl Acceptor {
         }
         if self.retry_at.is_some_and(|at| now >= at) {
             self.follow();
+        }
+        if self.sweep_at.is_some_and(|at| now >= at) {
+            let left = self.shared.retired.sweep();
+            self.sweep_at = left.then(|| now + SWEEP_AGAIN);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::access_log;
 use crate::config::EngineConfig;
 use crate::inbox::{Command, Inbox};
 use crate::logging::{self, Level};
+use crate::retired::Retired;
 use crate::stats::prometheus;
 use crate::stats::report::{ClusterState, Merged};
 use crate::tables::{Compiler, Tables};
@@ -67,6 +68,7 @@ impl Engine {
             config,
             inboxes,
             tables: ArcSwap::default(),
+            retired: Retired::default(),
             access_log,
             start: Instant::now(),
         });
@@ -108,8 +110,9 @@ impl Engine {
         for inbox in &self.shared.inboxes {
             inbox.send(Command::Tables);
         }
+        self.shared.retired.keep([old]);
+        self.shared.retired.keep(compiler.gone());
         self.acceptor.follow_tables();
-        compiler.retire(old);
     }
 
     /// The clusters in force with their endpoints, over all workers.

@@ -29,6 +29,7 @@ mod logging;
 mod peers;
 mod poller;
 mod request;
+mod retired;
 mod slots;
 mod sockets;
 mod stats;

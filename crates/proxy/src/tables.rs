@@ -176,9 +176,8 @@ pub(crate) struct Compiler {
     listeners: Names,
     clusters: Names,
     compiled: HashMap<usize, Arc<CompiledTable>>,
-    /// What a worker may still use: kept here so that nothing large is ever dropped by a worker.
-    retired_tables: Vec<Arc<CompiledTable>>,
-    retired: Vec<Arc<Tables>>,
+    /// Route tables that are no longer in force.
+    gone: Vec<Arc<CompiledTable>>,
     version: u64,
 }
 
@@ -194,8 +193,7 @@ impl Compiler {
             listeners: Names::default(),
             clusters: Names::default(),
             compiled: HashMap::new(),
-            retired_tables: Vec::new(),
-            retired: Vec::new(),
+            gone: Vec::new(),
             version: 0,
         }
     }
@@ -236,7 +234,7 @@ impl Compiler {
         let gone = before
             .into_iter()
             .filter(|(key, _)| !self.compiled.contains_key(key));
-        self.retired_tables.extend(gone.map(|(_, table)| table));
+        self.gone.extend(gone.map(|(_, table)| table));
         for name in snapshot.clusters.keys() {
             self.clusters.number(name);
         }
@@ -256,12 +254,9 @@ impl Compiler {
         (Arc::new(tables), refused)
     }
 
-    /// Takes over what workers used before, and drops what they no longer use.
-    pub(crate) fn retire(&mut self, old: Arc<Tables>) {
-        self.retired.push(old);
-        self.retired.retain(|tables| Arc::strong_count(tables) > 1);
-        self.retired_tables
-            .retain(|table| Arc::strong_count(table) > 1);
+    /// The route tables that are no longer in force since the last call.
+    pub(crate) fn gone(&mut self) -> Vec<Arc<CompiledTable>> {
+        std::mem::take(&mut self.gone)
     }
 
     /// The filters of a listener; None where they are those that it had before.

@@ -44,6 +44,7 @@ use crate::inbox::{Command, Inbox};
 use crate::peers::Peers;
 use crate::poller::{Event, Interest, Poller};
 use crate::request::Requests;
+use crate::retired::Retired;
 use crate::slots::{Id, Slots};
 use crate::stats::counters::{ListenerCounters, ProtocolCounters, WorkerCounters};
 use crate::stats::series::{RequestSeries, SeriesSet, TcpSeries};
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) tables: ArcSwap<Tables>,
+    pub(crate) retired: Retired,
     pub(crate) access_log: Option<(Arc<access_log::Writer>, access_log::Format)>,
     pub(crate) start: Instant,
 }
