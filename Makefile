@@ -39,8 +39,9 @@ test-rust: ## Run the tests of the crates
 test-python: build ## Run the Python and end-to-end tests
 	$(BIN)/python -m pytest
 
-interop: build ## Test against Envoy, Apache Dubbo (needs a JDK and Maven) and clients from PyPI
+interop: build ## Test against Envoy, Apache Dubbo (needs a JDK and Maven), Kitex (needs Go), PyPI's clients
 	tests/interop/dubbo/build.sh .cache/interop-dubbo
+	tests/interop/kitex/build.sh .cache/interop-kitex
 	$(BIN)/python -m pytest --peers
 
 check: build ## Check format, lint, types, imports, crate edges, licences and sources

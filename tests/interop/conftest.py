@@ -11,6 +11,7 @@ TESTS = Path(__file__).parent.parent
 sys.path[:0] = [str(TESTS / "interop"), str(TESTS / "e2e"), str(TESTS / "e2e" / "apps")]
 
 import apache_dubbo  # noqa: E402 - found by the path above
+import kitex_peers  # noqa: E402
 from mesh import Mesh, running  # noqa: E402
 
 
@@ -21,6 +22,14 @@ def java_peers() -> None:
         if shutil.which(tool) is None:
             pytest.skip(f"there is no {tool}: a JDK of 17 or later and Maven build Dubbo's side")
     apache_dubbo.build()
+
+
+@pytest.fixture(scope="session")
+def kitex() -> None:
+    """Kitex's side is built; where it cannot be, what needs it is skipped."""
+    if shutil.which("go") is None and not Path("/usr/local/go/bin/go").exists():
+        pytest.skip("there is no go: Go of 1.24 or later builds Kitex's side")
+    kitex_peers.build()
 
 
 @pytest.fixture(scope="session")

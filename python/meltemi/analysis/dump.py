@@ -20,12 +20,16 @@ SECTIONS: Final = {
 
 def resources(mesh: Mesh, of: Replica, client: Client) -> dict[str, dict[str, Any]]:
     """`listeners`, `routes`, `clusters`, `endpoints`: each by name, as canonical protobuf JSON
-    with its `@type`."""
+    with its `@type`. For Kitex also `names`: the name table, by hostname."""
     found = Translator().resources(mesh, node(of, client))
-    return {
+    shown = {
         section: {
             name: messages.any_to_json(type_url, resource.body, proto_names=False)
             for name, resource in sorted(found[type_url].items())
         }
         for section, type_url in SECTIONS.items()
     }
+    for table in found[messages.NAME_TABLE].values():
+        body = messages.any_to_json(messages.NAME_TABLE, table.body, proto_names=False)
+        shown["names"] = body.get("table", {})
+    return shown

@@ -70,9 +70,7 @@ def _what(section: str, resource: dict[str, Any]) -> str:
             if "apiListener" in resource:
                 manager = resource["apiListener"]["apiListener"]
                 return f"by name, routes {manager['rds']['routeConfigName']}"
-            name = str(resource["filterChains"][0]["filters"][0]["name"])
-            direction = resource["trafficDirection"].lower()
-            return f"{direction} {name.rpartition('.')[2]}{_left_out(resource)}"
+            return f"{_listens(resource)}{_left_out(resource)}"
         case "routes":
             routes = resource["virtualHosts"][0]["routes"]
             more = f" and {len(routes) - 5} more" if len(routes) > 5 else ""
@@ -80,6 +78,8 @@ def _what(section: str, resource: dict[str, Any]) -> str:
             return f"{names}{more}{_left_out(resource)}"
         case "clusters":
             return f"{resource.get('type', 'STATIC')} {resource.get('lbPolicy', 'ROUND_ROBIN')}"
+        case "names":
+            return ", ".join(resource["ips"])
         case _:
             addresses = [
                 _address(each["endpoint"]["address"])
@@ -87,6 +87,16 @@ def _what(section: str, resource: dict[str, Any]) -> str:
                 for each in locality["lbEndpoints"]
             ]
             return ", ".join(addresses[:5]) or "none"
+
+
+def _listens(listener: dict[str, Any]) -> str:
+    chains = listener.get("filterChains", ())
+    found: dict[str, Any] = chains[0]["filters"][0] if chains else {"name": "none"}
+    kind = str(found["name"]).rpartition(".")[2]
+    rds = found.get("typedConfig", {}).get("rds", {})
+    if rds and "trafficDirection" not in listener:
+        return f"{kind}, routes {rds['routeConfigName']}"
+    return f"{listener.get('trafficDirection', 'INBOUND').lower()} {kind}"
 
 
 def _left_out(resource: dict[str, Any]) -> str:
