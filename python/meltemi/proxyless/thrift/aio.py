@@ -1,0 +1,274 @@
+"""Clients for asyncio: `mesh.thrift_async("reviews:9080", ReviewsService)`.
+
+As `client`, with awaits: what a call carries (`calls`), which endpoint takes it
+(`mesh.call_async`), a connection of the running event loop (`aio_connection`), and what came of it
+told to the `Call`. A client may be used by any number of tasks at once, and by several event
+loops."""
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from meltemi.proxyless.context import outgoing
+from meltemi.proxyless.thrift import attempts, probe, reply
+from meltemi.proxyless.thrift.aio_connection import AsyncConnection, AsyncPool
+from meltemi.proxyless.thrift.attempts import AttemptError
+from meltemi.proxyless.thrift.calls import SERVING, Prepared
+from meltemi.proxyless.thrift.codec import Codec
+from meltemi.proxyless.thrift.connection import MAX_SEQID, Expired, Unsent
+from meltemi.proxyless.thrift.errors import BizStatusError, MetadataError
+from meltemi.proxyless.thrift.limits import SHORTEST_S, of_attempt
+from meltemi.proxyless.thrift.service import Method, answer
+from meltemi.proxyless.thrift.settings import Settings
+from meltemi.proxyless.thrift.wire import Wire
+from meltemi.proxyless.tracing import CallSpan, call_span
+from thriftpy2.thrift import TApplicationException
+
+if TYPE_CHECKING:
+    from meltemi.engine import Call
+    from meltemi.proxyless.mesh import Mesh
+
+
+class _Codecs(threading.local):
+    """One a thread, as event loops are; nothing awaits between its first use and its last."""
+
+    def __init__(self) -> None:
+        self.codec = Codec()
+
+
+_CODECS = _Codecs()
+
+
+class AsyncLines:
+    """Connections of one event loop to endpoints: the pool, and what each endpoint speaks."""
+
+    def __init__(self, settings: Settings, source_address: str | None) -> None:
+        self._settings = settings
+        self.pool = AsyncPool(source_address)
+        self.verdicts = probe.Verdicts(settings.target)
+        self._asking = asyncio.Lock()
+
+    async def connect(self, address: str, limit_s: float | None) -> AsyncConnection:
+        """A new connection. `AttemptError` where there is none."""
+        timeout_s = self._settings.connect_timeout_s
+        if limit_s is not None and limit_s < timeout_s:
+            timeout_s = limit_s
+        try:
+            wire = self._settings.wire or await self._wire(address, timeout_s)
+            return await self.pool.connect(address, wire, timeout_s)
+        except OSError as error:
+            self.verdicts.forget(address)
+            raise attempts.not_connected(address, error) from error
+
+    async def _wire(self, address: str, timeout_s: float) -> Wire:
+        """What the endpoint speaks: asked once, by one task."""
+        wire = self.verdicts.known(address, monotonic())
+        if wire is not None:
+            return wire
+        async with self._asking:
+            wire = self.verdicts.known(address, monotonic())
+            if wire is not None:
+                return wire
+            for wire, question in probe.PROBES.items():
+                if await self._speaks(address, wire, question, timeout_s):
+                    self.verdicts.found(address, wire, monotonic())
+                    return wire
+        raise attempts.speaks_nothing(address)
+
+    async def _speaks(self, address: str, wire: Wire, question: bytes, timeout_s: float) -> bool:
+        connection = await self.pool.connect(address, wire, timeout_s)
+        try:
+            connection.deadline_s = monotonic() + min(probe.ANSWER_S, timeout_s)
+            connection.send(question)
+            return probe.answers(wire, await connection.read(4096))
+        except (Unsent, Expired, OSError):
+            return False
+        finally:
+            connection.close()
+
+
+class AsyncThriftClient:
+    """Calls the methods of a service; each is an attribute that returns an awaitable, as on
+    thriftpy2's asyncio client. What it returns and raises is that of `client.ThriftClient`."""
+
+    def __init__(
+        self, mesh: "Mesh", target: Any, methods: list[Method], settings: Settings
+    ) -> None:
+        self._settings = settings
+        self._target = target
+        self._call = mesh.call_async
+        self._source_address = mesh.source_address
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLines] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._rpc_service = methods[0].path.split("/")[1] if methods else ""
+        mesh.serves(target, f"/{self._rpc_service}/")
+        for method in methods:
+            name = "tclose" if method.name == "close" else method.name
+            setattr(self, name, self._bound(method))
+
+    def close(self) -> None:
+        """Closes the idle connections of the running event loop; those in use are closed when their
+        call is over."""
+        lines = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if lines is not None:
+            lines.pool.close()
+
+    async def __aenter__(self) -> "AsyncThriftClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self._rpc_service} has no method {name!r}")
+
+    def _lines(self) -> AsyncLines:
+        loop = asyncio.get_running_loop()
+        lines = self._by_loop.get(loop)
+        if lines is None:
+            lines = self._by_loop[loop] = AsyncLines(self._settings, self._source_address)
+        return lines
+
+    def _bound(self, method: Method) -> Callable[..., Awaitable[Any]]:
+        prepared: Prepared | None = None
+        target, settings = self._target, self._settings
+        service, name = self._rpc_service, method.name
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal prepared
+            body = _CODECS.codec.encode(method.arguments(*args, **kwargs))
+            span = call_span("thrift", service, name, target.host, target.port)
+            carried = outgoing() if span is None else span.outgoing
+            ready, serving = prepared, SERVING.get()
+            if ready is None or ready.carried is not carried or ready.serving is not serving:
+                ready = prepared = Prepared(settings.caller, method, carried, serving)
+            if span is None:
+                return await self._invoke(method, ready, body, None)
+            return await self._spanned(method, ready, body, span)
+
+        call.__name__ = name
+        call.__qualname__ = f"{service}.{name}"
+        return call
+
+    async def _spanned(self, method: Method, ready: Prepared, body: bytes, span: CallSpan) -> Any:
+        calls: list[Call] = []
+        try:
+            result = await self._invoke(method, ready, body, calls)
+        except BaseException as error:
+            span.end(calls[0] if calls else None, error)
+            raise
+        span.end(calls[0] if calls else None)
+        return result
+
+    async def _invoke(
+        self, method: Method, ready: Prepared, body: bytes, calls: "list[Call] | None"
+    ) -> Any:
+        call = await self._call(self._target, method.path, ready.attributes)
+        if calls is not None:
+            calls.append(call)
+        limit_s = self._settings.limit.of_call(call.timeout_s)
+        per_try_s = call.per_try_timeout_s
+        now_s = monotonic()
+        deadline_s = None if limit_s is None else now_s + limit_s
+        left_s = limit_s
+        while True:
+            try:
+                result = await self._attempt(
+                    call, method, ready, body, now_s, of_attempt(left_s, per_try_s)
+                )
+                break
+            except AttemptError as failed:
+                wait_s = call.failed(failed.reason, failed.status)
+                if wait_s is None:
+                    raise failed.error from failed.__cause__
+                if deadline_s is not None and monotonic() + wait_s >= deadline_s:
+                    call.abandoned()
+                    raise failed.error from failed.__cause__
+            except BizStatusError:
+                raise
+            except BaseException:
+                call.abandoned()
+                raise
+            await asyncio.sleep(wait_s)
+            now_s = monotonic()
+            if deadline_s is not None:
+                left_s = max(deadline_s - now_s, SHORTEST_S)
+        if result is None:
+            return None  # oneway
+        if isinstance(result, TApplicationException):
+            raise result
+        return answer(result)
+
+    async def _attempt(
+        self,
+        call: "Call",
+        method: Method,
+        ready: Prepared,
+        body: bytes,
+        now_s: float,
+        limit_s: float | None,
+    ) -> Any:
+        """One attempt, as `client.ThriftClient._attempt`."""
+        address = call.address
+        lines = self._lines()
+        connection, ended = lines.pool.idle(address, now_s)
+        while True:
+            fresh = connection is None
+            if ended:
+                lines.verdicts.forget(address)
+            if connection is None:
+                connection = await lines.connect(address, limit_s)
+            connection.deadline_s = None if limit_s is None else now_s + limit_s
+            try:
+                result = await self._exchanged(call, method, ready, body, connection)
+                break
+            except Unsent as error:
+                connection.close()
+                if fresh:
+                    raise attempts.never_sent(address, error) from error
+                connection, ended = lines.pool.idle(address, now_s)
+            except BizStatusError:
+                lines.pool.give(address, connection)
+                call.succeeded()
+                raise
+            except MetadataError:
+                lines.pool.give(address, connection)
+                raise
+            except Exception as error:
+                connection.close()
+                lines.verdicts.forget(address)
+                raise attempts.no_reply(method.path, address, limit_s, error) from error
+            except BaseException:
+                connection.close()
+                raise
+        lines.pool.give(address, connection)
+        if type(result) is TApplicationException and reply.is_fault_of_endpoint(result):
+            raise AttemptError(attempts.STATUS, result, attempts.INTERNAL_ERROR_STATUS)
+        call.succeeded()
+        return result
+
+    async def _exchanged(
+        self,
+        call: "Call",
+        method: Method,
+        ready: Prepared,
+        body: bytes,
+        connection: AsyncConnection,
+    ) -> Any:
+        """Writes the call and awaits what comes back: the decoded result, or None for oneway."""
+        changes = call.request_changes
+        if changes:
+            frame = ready.changed(connection.wire, changes)
+        else:
+            frame = ready.by_wire.get(connection.wire) or ready.frame(connection.wire)
+        seqid = connection.seqid = connection.seqid % MAX_SEQID + 1
+        connection.send(frame(seqid, body))
+        if method.oneway:
+            return None
+        if connection.reader is None:
+            return reply.read(method, seqid, await connection.frame(), _CODECS.codec)
+        return await reply.read_unframed_async(method, seqid, connection.reader)

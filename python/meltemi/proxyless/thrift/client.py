@@ -1,0 +1,302 @@
+"""Clients with blocking calls: `mesh.thrift("reviews:9080", ReviewsService)`.
+
+A call: what it carries (`calls`), which endpoint takes it (`mesh.call`), a connection to there
+(`pool`), one send, one read, and what came of it told to the `Call`, which says whether another
+attempt follows. One client may be used by any number of threads at once, and in children of a
+fork."""
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+from meltemi.proxyless.context import outgoing
+from meltemi.proxyless.thrift import attempts, probe, reply
+from meltemi.proxyless.thrift.attempts import AttemptError
+from meltemi.proxyless.thrift.calls import SERVING, Prepared
+from meltemi.proxyless.thrift.codec import Codec
+from meltemi.proxyless.thrift.connection import MAX_SEQID, Connection, Expired, Unsent
+from meltemi.proxyless.thrift.errors import BizStatusError, MetadataError
+from meltemi.proxyless.thrift.limits import SHORTEST_S, of_attempt
+from meltemi.proxyless.thrift.pool import Pool
+from meltemi.proxyless.thrift.service import Method, answer
+from meltemi.proxyless.thrift.settings import Settings
+from meltemi.proxyless.thrift.wire import Wire
+from meltemi.proxyless.tracing import CallSpan, call_span
+from thriftpy2.thrift import TApplicationException
+
+if TYPE_CHECKING:
+    from meltemi.engine import Call
+    from meltemi.proxyless.mesh import Mesh
+
+
+class Lines:
+    """Connections to endpoints: the pool, and what each endpoint speaks."""
+
+    def __init__(self, settings: Settings, source_address: str | None) -> None:
+        self._settings = settings
+        self.pool = Pool(source_address)
+        self.verdicts = probe.Verdicts(settings.target)
+        self._asking = threading.Lock()
+        _LINES.add(self)
+
+    def in_child(self) -> None:
+        """A forked child begins anew: sockets are the parent's, locks may be held by nobody."""
+        self._asking = threading.Lock()
+        self.pool.forget()
+
+    def connect(self, address: str, limit_s: float | None) -> Connection:
+        """A new connection. `AttemptError` where there is none."""
+        timeout_s = self._settings.connect_timeout_s
+        if limit_s is not None and limit_s < timeout_s:
+            timeout_s = limit_s
+        try:
+            wire = self._settings.wire or self._wire(address, timeout_s)
+            return self.pool.connect(address, wire, timeout_s)
+        except OSError as error:
+            self.verdicts.forget(address)
+            raise attempts.not_connected(address, error) from error
+
+    def _wire(self, address: str, timeout_s: float) -> Wire:
+        """What the endpoint speaks: asked once, by one thread."""
+        wire = self.verdicts.known(address, monotonic())
+        if wire is not None:
+            return wire
+        with self._asking:
+            wire = self.verdicts.known(address, monotonic())
+            if wire is not None:
+                return wire
+            for wire, question in probe.PROBES.items():
+                if self._speaks(address, wire, question, timeout_s):
+                    self.verdicts.found(address, wire, monotonic())
+                    return wire
+        raise attempts.speaks_nothing(address)
+
+    def _speaks(self, address: str, wire: Wire, question: bytes, timeout_s: float) -> bool:
+        connection = self.pool.connect(address, wire, timeout_s)
+        try:
+            connection.limit(min(probe.ANSWER_S, timeout_s))
+            connection.send(question, None)
+            return probe.answers(wire, connection.read(4096))
+        except (Unsent, Expired, ConnectionError):
+            return False
+        finally:
+            connection.close()
+
+
+_LINES: "weakref.WeakSet[Lines]" = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for lines in list(_LINES):
+        lines.in_child()
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
+class ThriftClient:
+    """Calls the methods of a service; each is an attribute, as on thriftpy2's client.
+
+    It returns and raises what thriftpy2's does, and `meltemi.proxyless.errors` for what is about
+    routing. A service's own `close` is called `tclose`, as there."""
+
+    def __init__(
+        self, mesh: "Mesh", target: Any, methods: list[Method], settings: Settings
+    ) -> None:
+        self._settings = settings
+        self._target = target
+        self._call = mesh.call
+        self._lines = Lines(settings, mesh.source_address)
+        self._codecs: list[Codec] = []
+        self._rpc_service = methods[0].path.split("/")[1] if methods else ""
+        mesh.serves(target, f"/{self._rpc_service}/")
+        for method in methods:
+            name = "tclose" if method.name == "close" else method.name
+            setattr(self, name, self._bound(method))
+
+    def close(self) -> None:
+        """Closes idle connections; those in use are closed when their call is over."""
+        self._lines.pool.close()
+
+    def __enter__(self) -> "ThriftClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self._rpc_service} has no method {name!r}")
+
+    def _bound(self, method: Method) -> Callable[..., Any]:
+        arguments = method.arguments
+        codecs = self._codecs
+        prepared: Prepared | None = None
+        target, settings = self._target, self._settings
+        service, name = self._rpc_service, method.name
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal prepared
+            struct = arguments(*args, **kwargs)
+            try:
+                codec = codecs.pop()
+            except IndexError:
+                codec = Codec()
+            body = codec.encode(struct)
+            span = call_span("thrift", service, name, target.host, target.port)
+            carried = outgoing() if span is None else span.outgoing
+            ready = prepared
+            serving = SERVING.get()
+            if ready is None or ready.carried is not carried or ready.serving is not serving:
+                ready = prepared = Prepared(settings.caller, method, carried, serving)
+            if span is None:
+                result = self._invoke(method, ready, body, codec, None)
+            else:
+                result = self._spanned(method, ready, body, codec, span)
+            codecs.append(codec)
+            return result
+
+        call.__name__ = name
+        call.__qualname__ = f"{service}.{name}"
+        return call
+
+    def _spanned(
+        self, method: Method, ready: Prepared, body: bytes, codec: Codec, span: CallSpan
+    ) -> Any:
+        calls: list[Call] = []
+        try:
+            result = self._invoke(method, ready, body, codec, calls)
+        except BaseException as error:
+            span.end(calls[0] if calls else None, error)
+            raise
+        span.end(calls[0] if calls else None)
+        return result
+
+    def _invoke(
+        self,
+        method: Method,
+        ready: Prepared,
+        body: bytes,
+        codec: Codec,
+        calls: "list[Call] | None",
+    ) -> Any:
+        call = self._call(self._target, method.path, ready.attributes)
+        if calls is not None:
+            calls.append(call)
+        limit_s = self._settings.limit.of_call(call.timeout_s)
+        per_try_s = call.per_try_timeout_s
+        now_s = monotonic()
+        deadline_s = None if limit_s is None else now_s + limit_s
+        left_s = limit_s
+        while True:
+            try:
+                result = self._attempt(
+                    call, method, ready, body, codec, now_s, of_attempt(left_s, per_try_s)
+                )
+                break
+            except AttemptError as failed:
+                wait_s = call.failed(failed.reason, failed.status)
+                if wait_s is None:
+                    raise failed.error from failed.__cause__
+                if deadline_s is not None and monotonic() + wait_s >= deadline_s:
+                    call.abandoned()
+                    raise failed.error from failed.__cause__
+            except BizStatusError:
+                raise
+            except BaseException:
+                call.abandoned()
+                raise
+            sleep(wait_s)
+            now_s = monotonic()
+            if deadline_s is not None:
+                left_s = max(deadline_s - now_s, SHORTEST_S)
+        if result is None:
+            return None  # oneway
+        if isinstance(result, TApplicationException):
+            raise result
+        return answer(result)
+
+    def _attempt(
+        self,
+        call: "Call",
+        method: Method,
+        ready: Prepared,
+        body: bytes,
+        codec: Codec,
+        now_s: float,
+        limit_s: float | None,
+    ) -> Any:
+        """One attempt: the decoded result, a `TApplicationException`, or None for oneway.
+
+        `AttemptError` where it failed; `BizStatusError` is an answer."""
+        address = call.address
+        deadline_s = None if limit_s is None else now_s + limit_s
+        lines = self._lines
+        left_s = limit_s
+        connection, ended = lines.pool.idle(address, now_s)
+        while True:
+            fresh = connection is None
+            if ended:
+                lines.verdicts.forget(address)
+            if connection is None:
+                connection = lines.connect(address, limit_s)
+                if deadline_s is not None:
+                    left_s = max(deadline_s - monotonic(), SHORTEST_S)
+            seqid = connection.seqid = connection.seqid % MAX_SEQID + 1
+            try:
+                if left_s != connection.limit_s:
+                    connection.limit(left_s)
+                result = _exchanged(call, method, ready, body, codec, connection, seqid, deadline_s)
+                break
+            except Unsent as error:
+                connection.close()
+                if fresh:
+                    raise attempts.never_sent(address, error) from error
+                connection, ended = lines.pool.idle(address, now_s)
+            except BizStatusError:
+                lines.pool.give(address, connection, monotonic())
+                call.succeeded()
+                raise
+            except MetadataError:
+                lines.pool.give(address, connection, monotonic())
+                raise
+            except Exception as error:
+                connection.close()
+                lines.verdicts.forget(address)
+                raise attempts.no_reply(method.path, address, limit_s, error) from error
+            except BaseException:
+                connection.close()
+                raise
+        lines.pool.give(address, connection, monotonic())
+        if type(result) is TApplicationException and reply.is_fault_of_endpoint(result):
+            raise AttemptError(attempts.STATUS, result, attempts.INTERNAL_ERROR_STATUS)
+        call.succeeded()
+        return result
+
+
+def _exchanged(
+    call: "Call",
+    method: Method,
+    ready: Prepared,
+    body: bytes,
+    codec: Codec,
+    connection: Connection,
+    seqid: int,
+    deadline_s: float | None,
+) -> Any:
+    """Writes the call and reads what comes back: the decoded result, or None for oneway."""
+    changes = call.request_changes
+    if changes:
+        frame = ready.changed(connection.wire, changes)
+    else:
+        frame = ready.by_wire.get(connection.wire) or ready.frame(connection.wire)
+    data = frame(seqid, body)
+    if method.oneway:
+        connection.send(data, deadline_s)
+        return None
+    if connection.reader is None:
+        return reply.read(method, seqid, connection.exchange(data, deadline_s), codec)
+    connection.send(data, deadline_s)
+    return reply.read_unframed(method, seqid, connection.reader)

@@ -1,0 +1,86 @@
+"""What a peer speaks, found out before the first call to it: no request is ever sent twice for it.
+
+A probe is the call of a method that no service has, on a connection of its own. A peer that knows
+its wire answers that there is no such method; one that does not closes the connection, or says
+nothing. So TTHeader is asked first, then THeader, then framed messages, then such without a frame.
+
+What was found holds until a connection to that address ends without a reply or is refused; what is
+plain is asked again after `PLAIN_S`, for a peer may learn. No socket here: `client` and `aio` send
+`PROBES` and show what came back to `answers`."""
+
+import logging
+from typing import Final
+
+from meltemi.proxyless.thrift import frames, message, ttheader
+from meltemi.proxyless.thrift.wire import Wire, WireError
+
+_LOG = logging.getLogger("meltemi.proxyless.thrift")
+
+# A name that no service has, and that says in the log of a peer who asked.
+METHOD: Final = "meltemi_probe"
+# An answer takes a round trip; a server that waits for the rest of what it misread never gives one.
+ANSWER_S: Final = 0.5
+PLAIN_S: Final = 600.0
+
+
+def _probe(wire: Wire) -> bytes:
+    head = message.head(METHOD.encode(), message.CALL)
+    numbers = [(ttheader.TO_METHOD, METHOD), (ttheader.MSG_TYPE, "1")]
+    return frames.of_bodies(wire, head, (), numbers)(1, b"\x00")
+
+
+# What is asked, in this order.
+PROBES: Final = {
+    wire: _probe(wire) for wire in (Wire.TTHEADER, Wire.THEADER, Wire.FRAMED, Wire.UNFRAMED)
+}
+
+
+def answers(wire: Wire, data: bytes) -> bool:
+    """Whether `data`, the first that came back for the probe of `wire`, is an answer in that
+    wire."""
+    try:
+        if wire is Wire.UNFRAMED:
+            message.read_head(data, 0)
+            return True
+        found = message.place(data)
+        if wire is Wire.FRAMED:
+            message.read_head(data, found.message_at)
+    except WireError:
+        return False
+    return found.wire is wire or (wire, found.wire) == (Wire.TTHEADER, Wire.TTHEADER_FRAMED)
+
+
+class Verdicts:
+    """What the endpoints of one client speak. Any thread may ask at any time."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._known: dict[str, tuple[Wire, float]] = {}
+        self._warned: set[str] = set()
+
+    def known(self, address: str, now_s: float) -> Wire | None:
+        """The wire of `address`, if it was found out and still holds."""
+        verdict = self._known.get(address)
+        if verdict is None or verdict[1] < now_s:
+            return None
+        return verdict[0]
+
+    def found(self, address: str, wire: Wire, now_s: float) -> None:
+        """Remembers it, and warns once an address where metadata end there."""
+        until_s = float("inf") if wire.has_metadata else now_s + PLAIN_S
+        self._known[address] = (wire, until_s)
+        if not wire.has_metadata and address not in self._warned:
+            self._warned.add(address)
+            _LOG.warning(
+                "%s: the endpoint %s speaks neither TTHeader nor THeader, only %s messages:"
+                " baggage, trace context and other metadata of calls end there. Wrap its server in"
+                " meltemi.proxyless.thrift.mesh_server, or say wire=%r to ask no more",
+                self._service,
+                address,
+                wire.value,
+                wire.value,
+            )
+
+    def forget(self, address: str) -> None:
+        """The next call asks again: another server may be there now."""
+        self._known.pop(address, None)

@@ -1,0 +1,213 @@
+"""Servers of thriftpy2 that read and answer in what their callers speak.
+
+`mesh_server` puts these parts around what a server has: each message is recognised by its first
+bytes (TTHeader, THeader, framed or not, binary or compact) and answered in the same; the handler
+runs in the OpenTelemetry context that came with the call. `aio_server` has the same for
+asyncio."""
+
+import logging
+from typing import Any, TypeVar
+
+from meltemi.proxyless.context import incoming
+from meltemi.proxyless.thrift import message
+from meltemi.proxyless.thrift.calls import SERVING
+from meltemi.proxyless.thrift.codec import over_bytes, protocol_over
+from meltemi.proxyless.thrift.errors import BizStatusError
+from meltemi.proxyless.thrift.request import ANSWERING, Request, is_unframed, parse
+from meltemi.proxyless.thrift.wire import WireError
+from opentelemetry.context import Context, attach, detach
+from thriftpy2.contrib.aio.server import TAsyncServer
+from thriftpy2.protocol import TBinaryProtocol
+from thriftpy2.server import TServer
+from thriftpy2.thrift import TApplicationException
+from thriftpy2.transport import TBufferedTransport, TMemoryBuffer
+from thriftpy2.transport.base import TTransportException
+
+_LOG = logging.getLogger("meltemi.proxyless.thrift")
+_READ_BYTES = 16 * 1024
+
+
+class Downstream:
+    """A caller's connection: transport and protocol at once for thriftpy2's servers, which ask
+    their factories for both and give them to the processor."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._have = b""
+        # What reads messages without frames, once the caller has begun to send such.
+        self.unframed: Any = None
+
+    def next(self) -> Request | None:
+        """The next call; None where messages have no frames: `unframed` reads them.
+
+        `TTransportException` where the caller is gone, has nothing to say in time, or sends what
+        is no call (logged)."""
+        if self.unframed is not None:
+            return None
+        if not self._have:
+            self._have = self._first_bytes()
+        if is_unframed(self._have):
+            compact = self._have[0] == message.COMPACT_ID
+            self.unframed = protocol_over(TBufferedTransport(self), compact=compact)
+            return None
+        try:
+            return parse(self._frame())
+        except WireError as error:
+            raise refused(error) from None
+
+    def _first_bytes(self) -> bytes:
+        try:
+            data: bytes = self._transport.read(_READ_BYTES)
+            return data
+        except TimeoutError:
+            # Between two calls: nothing is wrong, and nothing to log.
+            raise TTransportException(TTransportException.TIMED_OUT, "idle") from None
+
+    def _frame(self) -> bytes:
+        have = bytearray(self._have)
+        while (size := message.frame_bytes(have)) is None or len(have) < size:
+            wanted = _READ_BYTES if size is None else min(size - len(have), 1 << 20)
+            have += self._transport.read(max(wanted, _READ_BYTES))
+        self._have = bytes(have[size:])
+        return bytes(have[:size])
+
+    def read(self, size: int) -> bytes:
+        """For `unframed`: what was read before the caller was known, then what comes."""
+        if self._have:
+            data, self._have = self._have[:size], self._have[size:]
+            return data
+        data = self._transport.read(size)
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Sends an answer."""
+        self._transport.write(data)
+        self._transport.flush()
+
+    def is_open(self) -> bool:
+        return bool(self._transport.is_open())
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+def refused(error: WireError) -> TTransportException:
+    """Ends a connection whose bytes are no call: logged, then as thriftpy2's servers end one."""
+    _LOG.warning("a caller was disconnected: it sent %s", error)
+    return TTransportException(TTransportException.UNKNOWN, str(error))
+
+
+class DownstreamFactory:
+    """In the places of a server's transport factories."""
+
+    def get_transport(self, transport: Any) -> Downstream:
+        return Downstream(transport)
+
+
+class SameFactory:
+    """In the places of a server's protocol factories: a `Downstream` is its own protocol."""
+
+    def get_protocol(self, transport: Any) -> Any:
+        return transport
+
+
+class Processor:
+    """Around a processor of thriftpy2: gives it each call, and its answer the frame of the call."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def process(self, downstream: Downstream, _: Downstream) -> None:
+        """Serves one call. Raises what thriftpy2's processors raise."""
+        request = downstream.next()
+        memory = TMemoryBuffer()
+        if request is None:
+            compact = not isinstance(downstream.unframed, TBinaryProtocol)
+            self._processor.process(downstream.unframed, protocol_over(memory, compact=compact))
+            if reply := memory.getvalue():
+                downstream.write(reply)
+            return
+        writer = protocol_over(memory, compact=request.is_compact)
+        reader = over_bytes(request.payload, compact=request.is_compact)
+        added: dict[str, str] = {}
+        with serving(request, added):
+            try:
+                self._processor.process(reader, writer)
+                reply = memory.getvalue()
+                data = request.framed(reply, added) if reply else b""
+            except BizStatusError as error:
+                data = business_error(request, error, added)
+        if data:
+            downstream.write(data)
+
+
+def business_error(request: Request, error: BizStatusError, added: dict[str, str]) -> bytes:
+    """The answer to a call whose handler raised a `BizStatusError`."""
+    if request.carries_business_errors:
+        return request.business_error(error, added)
+    text = f"{error.message} (business status {error.status})".lstrip()
+    kind = TApplicationException.INTERNAL_ERROR
+    return application_error(request, TApplicationException(kind, text), added)
+
+
+def application_error(
+    request: Request, error: TApplicationException, added: dict[str, str]
+) -> bytes:
+    """The answer to a call that failed so."""
+    memory = TMemoryBuffer()
+    writer = protocol_over(memory, compact=request.is_compact)
+    reader = over_bytes(request.payload, compact=request.is_compact)
+    name, _, seqid = reader.read_message_begin()
+    writer.write_message_begin(name, message.EXCEPTION, seqid)
+    error.write(writer)
+    writer.write_message_end()
+    return request.framed(memory.getvalue(), added)
+
+
+class serving:  # used as a with statement, on each call
+    """The context of the call that is served: OpenTelemetry's, the method, what the answer gets."""
+
+    __slots__ = ("_added", "_context", "_method", "_tokens")
+
+    def __init__(self, request: Request, added: dict[str, str]) -> None:
+        self._context: Context = incoming(request.texts)
+        self._method = request.method
+        self._added = added
+
+    def __enter__(self) -> None:
+        self._tokens = (
+            attach(self._context),
+            SERVING.set(self._method),
+            ANSWERING.set(self._added),
+        )
+
+    def __exit__(self, *_: object) -> None:
+        context, method, answering = self._tokens
+        ANSWERING.reset(answering)
+        SERVING.reset(method)
+        detach(context)
+
+
+Server = TypeVar("Server")
+
+
+def mesh_server(server: Server) -> Server:
+    """The same server of thriftpy2, which from now on reads and answers in what each caller speaks.
+
+    For `TSimpleServer`, `TThreadedServer` and what else is a `TServer`, and for `TAsyncServer`;
+    its own transport and protocol factories are not used any more. Its handlers run in the
+    OpenTelemetry context that came with the call. TypeError for what is no such server."""
+    if isinstance(server, TServer):
+        server.processor = Processor(server.processor)
+        transports: Any = DownstreamFactory()
+    elif isinstance(server, TAsyncServer):
+        from meltemi.proxyless.thrift import aio_server
+
+        aio_server.warn_of_timeout(server)
+        server.processor = aio_server.AsyncProcessor(server.processor)
+        transports = aio_server.AsyncDownstreamFactory()
+    else:
+        raise TypeError(f"{server!r} is no server of thriftpy2: want a TServer or a TAsyncServer")
+    server.itrans_factory = server.otrans_factory = transports
+    server.iprot_factory = server.oprot_factory = SameFactory()
+    return server
