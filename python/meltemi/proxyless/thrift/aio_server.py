@@ -69,8 +69,8 @@ class AsyncDownstream:
         if self._have:
             data, self._have = self._have[:size], self._have[size:]
             return data
-        data = await self._transport.read(size)
-        return data
+        came: bytes = await self._transport.read(size)
+        return came
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)

@@ -9,7 +9,7 @@ from meltemi.proxyless.errors import CallTimeoutError, ConnectError, MeltemiErro
 from thriftpy2.transport.base import TTransportException
 
 
-class _Transport(TTransportException):
+class _Transport(TTransportException):  # type: ignore[misc] # thriftpy2 is not typed
     """What thriftpy2's payloads lack as exceptions: a text, and a hash by identity."""
 
     def __str__(self) -> str:

@@ -76,8 +76,8 @@ class Downstream:
         if self._have:
             data, self._have = self._have[:size], self._have[size:]
             return data
-        data = self._transport.read(size)
-        return data
+        came: bytes = self._transport.read(size)
+        return came
 
     def write(self, data: bytes) -> None:
         """Sends an answer."""
