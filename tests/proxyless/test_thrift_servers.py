@@ -306,6 +306,7 @@ def test_a_business_status_is_written_as_kitex_does(handler: Handler, port: int)
     reply = parse(exchange(port, Request(Wire.FRAMED, body).framed(body, {})))
     assert message.read_head(reply.payload, 0).kind == message.EXCEPTION
     assert b"keins da (business status 404)" in reply.payload
+    assert exchange(port, body)[:16] == message.head(b"ping", message.EXCEPTION) + b"\0\0\0\1"
 
 
 @pytest.mark.parametrize("wire", ["ttheader", "theader", "framed", "unframed"])
@@ -316,8 +317,7 @@ def test_our_client_and_a_wrapped_server_agree(
 
     def look(method: str) -> None:
         seen.append(baggage.get_baggage("env"))
-        if wire != "unframed":
-            mesh_thrift.answer_with("by", method)
+        mesh_thrift.answer_with("by", method)
 
     handler.seen = look
     mesh = mesh_of(f"127.0.0.1:{port}")

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from thriftpy2.thrift import TApplicationException
+
 from meltemi.proxyless.context import outgoing
 from meltemi.proxyless.thrift import attempts, probe, reply
 from meltemi.proxyless.thrift.aio_connection import AsyncConnection, AsyncPool
@@ -25,7 +27,6 @@ from meltemi.proxyless.thrift.service import Method, answer
 from meltemi.proxyless.thrift.settings import Settings
 from meltemi.proxyless.thrift.wire import Wire
 from meltemi.proxyless.tracing import CallSpan, call_span
-from thriftpy2.thrift import TApplicationException
 
 if TYPE_CHECKING:
     from meltemi.engine import Call

@@ -7,12 +7,13 @@ import socket
 from time import monotonic
 from typing import Any, Final
 
+from thriftpy2.contrib.aio.protocol.binary import TAsyncBinaryProtocol
+from thriftpy2.contrib.aio.transport.buffered import TAsyncBufferedTransport
+
 from meltemi.proxyless.thrift.connection import ENDED, Expired, Unsent
 from meltemi.proxyless.thrift.message import frame_bytes
 from meltemi.proxyless.thrift.pool import IDLE_S, host_and_port
 from meltemi.proxyless.thrift.wire import Wire, WireError
-from thriftpy2.contrib.aio.protocol.binary import TAsyncBinaryProtocol
-from thriftpy2.contrib.aio.transport.buffered import TAsyncBufferedTransport
 
 _CLOSED: Final = "the peer closed the connection"
 

@@ -3,18 +3,27 @@
 import logging
 from typing import Any
 
-from meltemi.proxyless.thrift import message
-from meltemi.proxyless.thrift.codec import over_bytes, protocol_over
-from meltemi.proxyless.thrift.errors import BizStatusError
-from meltemi.proxyless.thrift.request import Request, is_unframed, parse
-from meltemi.proxyless.thrift.server import application_error, business_error, refused, serving
-from meltemi.proxyless.thrift.wire import WireError
 from thriftpy2.contrib.aio.protocol.binary import TAsyncBinaryProtocol
 from thriftpy2.contrib.aio.protocol.compact import TAsyncCompactProtocol
 from thriftpy2.contrib.aio.server import TAsyncServer
 from thriftpy2.contrib.aio.transport.buffered import TAsyncBufferedTransport
 from thriftpy2.thrift import TApplicationException
 from thriftpy2.transport import TMemoryBuffer
+
+from meltemi.proxyless.thrift import message
+from meltemi.proxyless.thrift.calls import SERVING
+from meltemi.proxyless.thrift.codec import over_bytes, protocol_over
+from meltemi.proxyless.thrift.errors import BizStatusError
+from meltemi.proxyless.thrift.request import Request, is_unframed, method_of, parse
+from meltemi.proxyless.thrift.server import (
+    application_error,
+    as_application_error,
+    business_error,
+    exception_message,
+    refused,
+    serving,
+)
+from meltemi.proxyless.thrift.wire import WireError
 
 _LOG = logging.getLogger("meltemi.proxyless.thrift")
 _READ_BYTES = 16 * 1024
@@ -50,7 +59,7 @@ class AsyncDownstream:
             buffered = TAsyncBufferedTransport(self)
             compact = self._have[0] == message.COMPACT_ID
             made = TAsyncCompactProtocol if compact else TAsyncBinaryProtocol
-            self.unframed = made(buffered)
+            self.unframed = AsyncUnframed(made(buffered), compact)
             return None
         try:
             return parse(await self._frame())
@@ -128,6 +137,24 @@ class _Bytes:
         return written
 
 
+class AsyncUnframed:
+    """`server.Unframed` with reads that are awaited; it writes too."""
+
+    def __init__(self, protocol: Any, is_compact: bool) -> None:
+        self._protocol = protocol
+        self.is_compact = is_compact
+        self.name = ""
+        self.seqid = 0
+
+    async def read_message_begin(self) -> tuple[str, int, int]:
+        self.name, kind, self.seqid = await self._protocol.read_message_begin()
+        SERVING.set(method_of(self.name))
+        return self.name, kind, self.seqid
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._protocol, name)
+
+
 class AsyncProcessor:
     """Around thriftpy2's `TAsyncProcessor`, as `server.Processor`."""
 
@@ -138,19 +165,34 @@ class AsyncProcessor:
         """Serves one call. Raises what thriftpy2's processors raise."""
         request = await downstream.next()
         if request is None:
-            await self._processor.process(downstream.unframed, downstream.unframed)
-            return
-        both = _Bytes(request)
-        added: dict[str, str] = {}
-        with serving(request, added):
-            try:
-                await self._processor.process(both, both)
-                reply = both.answer()
-                data = request.framed(reply, added) if reply else b""
-            except BizStatusError as error:
-                data = business_error(request, error, added)
-            except TApplicationException as error:  # thriftpy2's blocking processor answers it
-                data = application_error(request, error, added)
+            data = await self._unframed(downstream.unframed)
+        else:
+            data = await self._framed(request)
         if data:
             downstream.write(data)
             await downstream.flush()
+
+    async def _framed(self, request: Request) -> bytes:
+        both = _Bytes(request)
+        added: dict[str, str] = {}
+        with serving(request.texts, request.method, added):
+            try:
+                await self._processor.process(both, both)
+            except BizStatusError as error:
+                return business_error(request, error, added)
+            except TApplicationException as error:  # thriftpy2's blocking processor answers it
+                return application_error(request, error, added)
+        reply = both.answer()
+        return request.framed(reply, added) if reply else b""
+
+    async def _unframed(self, both: AsyncUnframed) -> bytes:
+        """Serves a call; the answer is written already, but for an error that is returned."""
+        with serving({}, None, {}):
+            try:
+                await self._processor.process(both, both)
+                return b""
+            except BizStatusError as error:
+                failed = as_application_error(error)
+            except TApplicationException as error:
+                failed = error
+        return exception_message(both.name, both.seqid, failed, both.is_compact)

@@ -9,10 +9,11 @@ import struct
 from time import monotonic
 from typing import Any, Final
 
-from meltemi.proxyless.thrift.message import frame_bytes
-from meltemi.proxyless.thrift.wire import Wire, WireError
 from thriftpy2.protocol import TBinaryProtocol
 from thriftpy2.transport import TBufferedTransport
+
+from meltemi.proxyless.thrift.message import frame_bytes
+from meltemi.proxyless.thrift.wire import Wire, WireError
 
 _FIRST_READ_BYTES: Final = 16 * 1024
 MAX_SEQID: Final = 0x7FFFFFFF

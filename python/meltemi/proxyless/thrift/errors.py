@@ -5,8 +5,9 @@ on catching them. `TApplicationException` comes from the peer, as thriftpy2 rais
 
 from collections.abc import Mapping
 
-from meltemi.proxyless.errors import CallTimeoutError, ConnectError, MeltemiError
 from thriftpy2.transport.base import TTransportException
+
+from meltemi.proxyless.errors import CallTimeoutError, ConnectError, MeltemiError
 
 
 class _Transport(TTransportException):  # type: ignore[misc] # thriftpy2 is not typed

@@ -10,12 +10,13 @@ from contextvars import ContextVar
 from struct import Struct
 from typing import Any, Final
 
+from thriftpy2.thrift import TApplicationException
+
 from meltemi.proxyless.thrift import message, theader, ttheader
 from meltemi.proxyless.thrift.codec import Codec
 from meltemi.proxyless.thrift.errors import BizStatusError
 from meltemi.proxyless.thrift.service import Method
 from meltemi.proxyless.thrift.wire import Wire, WireError
-from thriftpy2.thrift import TApplicationException
 
 _RECEIVED: Final[ContextVar[dict[str, str] | None]] = ContextVar(
     "meltemi_thrift_received", default=None

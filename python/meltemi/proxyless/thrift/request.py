@@ -53,8 +53,7 @@ class Request:
         read."""
         if self.is_compact:
             return None
-        name = message.read_head(self.payload, 0).name.decode(errors="replace")
-        return name.rpartition(":")[2]
+        return method_of(message.read_head(self.payload, 0).name.decode(errors="replace"))
 
     def framed(self, reply: bytes, added: Mapping[str, str]) -> bytes:
         """`reply` (a whole message) in the caller's frame, with what the handler added."""
@@ -90,6 +89,11 @@ def _kind(reply: bytes) -> int:
     if reply[0] == message.COMPACT_ID:
         return reply[1] >> 5
     return reply[3]
+
+
+def method_of(name: str) -> str:
+    """The method in the name of a message, which may have its service in front."""
+    return name.rpartition(":")[2]
 
 
 def parse(data: bytes) -> Request:

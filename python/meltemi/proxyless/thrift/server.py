@@ -6,15 +6,9 @@ runs in the OpenTelemetry context that came with the call. `aio_server` has the 
 asyncio."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from meltemi.proxyless.context import incoming
-from meltemi.proxyless.thrift import message
-from meltemi.proxyless.thrift.calls import SERVING
-from meltemi.proxyless.thrift.codec import over_bytes, protocol_over
-from meltemi.proxyless.thrift.errors import BizStatusError
-from meltemi.proxyless.thrift.request import ANSWERING, Request, is_unframed, parse
-from meltemi.proxyless.thrift.wire import WireError
 from opentelemetry.context import Context, attach, detach
 from thriftpy2.contrib.aio.server import TAsyncServer
 from thriftpy2.protocol import TBinaryProtocol
@@ -22,6 +16,20 @@ from thriftpy2.server import TServer
 from thriftpy2.thrift import TApplicationException
 from thriftpy2.transport import TBufferedTransport, TMemoryBuffer
 from thriftpy2.transport.base import TTransportException
+
+from meltemi.proxyless.context import incoming
+from meltemi.proxyless.thrift import message
+from meltemi.proxyless.thrift.calls import SERVING
+from meltemi.proxyless.thrift.codec import over_bytes, protocol_over
+from meltemi.proxyless.thrift.errors import BizStatusError
+from meltemi.proxyless.thrift.request import (
+    ANSWERING,
+    Request,
+    is_unframed,
+    method_of,
+    parse,
+)
+from meltemi.proxyless.thrift.wire import WireError
 
 _LOG = logging.getLogger("meltemi.proxyless.thrift")
 _READ_BYTES = 16 * 1024
@@ -48,7 +56,7 @@ class Downstream:
             self._have = self._first_bytes()
         if is_unframed(self._have):
             compact = self._have[0] == message.COMPACT_ID
-            self.unframed = protocol_over(TBufferedTransport(self), compact=compact)
+            self.unframed = Unframed(protocol_over(TBufferedTransport(self), compact=compact))
             return None
         try:
             return parse(self._frame())
@@ -111,6 +119,24 @@ class SameFactory:
         return transport
 
 
+class Unframed:
+    """A protocol that reads messages as they come; it notes how the last one began."""
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self.is_compact = not isinstance(protocol, TBinaryProtocol)
+        self.name = ""
+        self.seqid = 0
+
+    def read_message_begin(self) -> tuple[str, int, int]:
+        self.name, kind, self.seqid = self._protocol.read_message_begin()
+        SERVING.set(method_of(self.name))
+        return self.name, kind, self.seqid
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._protocol, name)
+
+
 class Processor:
     """Around a processor of thriftpy2: gives it each call, and its answer the frame of the call."""
 
@@ -120,58 +146,79 @@ class Processor:
     def process(self, downstream: Downstream, _: Downstream) -> None:
         """Serves one call. Raises what thriftpy2's processors raise."""
         request = downstream.next()
+        data = self._unframed(downstream.unframed) if request is None else self._framed(request)
+        if data:
+            downstream.write(data)
+
+    def _framed(self, request: Request) -> bytes:
         memory = TMemoryBuffer()
-        if request is None:
-            compact = not isinstance(downstream.unframed, TBinaryProtocol)
-            self._processor.process(downstream.unframed, protocol_over(memory, compact=compact))
-            if reply := memory.getvalue():
-                downstream.write(reply)
-            return
         writer = protocol_over(memory, compact=request.is_compact)
         reader = over_bytes(request.payload, compact=request.is_compact)
         added: dict[str, str] = {}
-        with serving(request, added):
+        with serving(request.texts, request.method, added):
             try:
                 self._processor.process(reader, writer)
-                reply = memory.getvalue()
-                data = request.framed(reply, added) if reply else b""
             except BizStatusError as error:
-                data = business_error(request, error, added)
-        if data:
-            downstream.write(data)
+                return business_error(request, error, added)
+        reply = memory.getvalue()
+        return request.framed(reply, added) if reply else b""
+
+    def _unframed(self, reader: Unframed) -> bytes:
+        memory = TMemoryBuffer()
+        writer = protocol_over(memory, compact=reader.is_compact)
+        with serving({}, None, {}):
+            try:
+                self._processor.process(reader, writer)
+            except BizStatusError as error:
+                return exception_message(
+                    reader.name, reader.seqid, as_application_error(error), reader.is_compact
+                )
+        reply: bytes = memory.getvalue()
+        return reply
 
 
 def business_error(request: Request, error: BizStatusError, added: dict[str, str]) -> bytes:
     """The answer to a call whose handler raised a `BizStatusError`."""
     if request.carries_business_errors:
         return request.business_error(error, added)
+    return application_error(request, as_application_error(error), added)
+
+
+def as_application_error(error: BizStatusError) -> TApplicationException:
+    """What callers get whose wire has no place for a business status."""
     text = f"{error.message} (business status {error.status})".lstrip()
-    kind = TApplicationException.INTERNAL_ERROR
-    return application_error(request, TApplicationException(kind, text), added)
+    return TApplicationException(TApplicationException.INTERNAL_ERROR, text)
 
 
 def application_error(
     request: Request, error: TApplicationException, added: dict[str, str]
 ) -> bytes:
     """The answer to a call that failed so."""
-    memory = TMemoryBuffer()
-    writer = protocol_over(memory, compact=request.is_compact)
     reader = over_bytes(request.payload, compact=request.is_compact)
     name, _, seqid = reader.read_message_begin()
+    return request.framed(exception_message(name, seqid, error, request.is_compact), added)
+
+
+def exception_message(name: str, seqid: int, error: TApplicationException, compact: bool) -> bytes:
+    """The whole message of an exception, without a frame."""
+    memory = TMemoryBuffer()
+    writer = protocol_over(memory, compact=compact)
     writer.write_message_begin(name, message.EXCEPTION, seqid)
     error.write(writer)
     writer.write_message_end()
-    return request.framed(memory.getvalue(), added)
+    written: bytes = memory.getvalue()
+    return written
 
 
 class serving:  # used as a with statement, on each call
-    """The context of the call that is served: OpenTelemetry's, the method, what the answer gets."""
+    """The context of the call that is served: OpenTelemetry's by what came with it (`texts`), the
+    method, and what the handler adds to its answer."""
 
     __slots__ = ("_added", "_context", "_method", "_tokens")
 
-    def __init__(self, request: Request, added: dict[str, str]) -> None:
-        self._context: Context = incoming(request.texts)
-        self._method = request.method
+    def __init__(self, texts: Mapping[str, str], method: str | None, added: dict[str, str]) -> None:
+        self._context: Context = incoming(texts)
+        self._method = method
         self._added = added
 
     def __enter__(self) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from meltemi.proxyless.thrift import message
 from thriftpy2.thrift import TApplicationException
+
+from meltemi.proxyless.thrift import message
 
 # Scopes of `namespace` that name the package, the first that is there wins.
 _SCOPES: Final = ("go", "py")
