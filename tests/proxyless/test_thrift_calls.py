@@ -152,6 +152,30 @@ def test_a_probe_is_never_the_users_request(module: Any) -> None:
     peer.close()
 
 
+def test_an_endpoint_that_waits_for_more_of_a_question_is_asked_the_next(module: Any) -> None:
+    """As Apache's servers do, which take the magic for the length of a name."""
+    peer = Scripted(lambda data: b"" if data[4:6] in (b"\x10\0", b"\x0f\xff") else reply_to(data))
+    with client_of(module, peer.address, wire="auto") as client:
+        client.nothing("t")
+        client.nothing("u")
+    assert len(peer.read) == 5
+    peer.close()
+
+
+def test_what_a_call_without_time_learned_of_an_endpoint_serves_the_next(module: Any) -> None:
+    peer = Scripted(lambda data: b"" if data[4:6] in (b"\x10\0", b"\x0f\xff") else reply_to(data))
+    with client_of(module, peer.address, wire="auto", timeout_s=0.3) as client:
+        silent = r"did not say within 0.3 s which Thrift it speaks; the call was not sent"
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(CallTimeoutError, match=silent):
+                client.nothing("t")
+            assert time.monotonic() - began < 0.6
+        client.nothing("t")
+        assert client.mesh.told == [("failed", "timeout", None)] * 3 + [("succeeded", None)]
+    peer.close()
+
+
 def test_a_call_is_what_kitex_writes(module: Any) -> None:
     peer = Scripted(lambda data: reply_to(data, b"\x0b\x00\x00\x00\x00\x00\x01x\x00"))
     client = client_of(module, peer.address, timeout_s=2.5, caller="productpage")
@@ -259,6 +283,29 @@ def test_metadata_changes_of_a_route_are_written(module: Any) -> None:
         "RPC_TRANSIT_x": "1,2",
         "isn": "Reviews",
     }
+    peer.close()
+
+
+def test_metadata_of_a_reply_are_changed_as_the_route_says(module: Any) -> None:
+    def answer(data: bytes) -> bytes:
+        request = parse(data)
+        head = message.read_head(request.payload, 0)
+        whole = message.head(head.name, message.REPLY) + head.seqid.to_bytes(4, "big") + b"\0"
+        return request.framed(whole, {"Served-By": "v1", "secret": "x", "n": "1"})
+
+    peer = Scripted(answer)
+    changes = [
+        ("set", "served-by", "a version"),
+        ("remove", "secret", ""),
+        ("add", "n", "2"),
+        ("add", "new", "3"),
+    ]
+    mesh = mesh_of(peer.address, response_changes=changes)
+    with mesh_thrift.client(mesh, "reviews:9080", module.Reviews, wire="theader") as client:
+        with mesh_thrift.received_metadata() as received:
+            client.nothing("t")
+        client.nothing("t")
+    assert received == {"Served-By": "a version", "n": "1,2", "new": "3"}
     peer.close()
 
 

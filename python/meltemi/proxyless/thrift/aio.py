@@ -58,14 +58,14 @@ class AsyncLines:
         if limit_s is not None and limit_s < timeout_s:
             timeout_s = limit_s
         try:
-            wire = self._settings.wire or await self._wire(address, timeout_s)
+            wire = self._settings.wire or await self._wire(address, limit_s)
             return await self.pool.connect(address, wire, timeout_s)
         except OSError as error:
             self.verdicts.forget(address)
             raise attempts.not_connected(address, error) from error
 
-    async def _wire(self, address: str, timeout_s: float) -> Wire:
-        """What the endpoint speaks: asked once, by one task."""
+    async def _wire(self, address: str, limit_s: float | None) -> Wire:
+        """What the endpoint speaks: asked once, by one task, in the time that the call has."""
         wire = self.verdicts.known(address, monotonic())
         if wire is not None:
             return wire
@@ -73,20 +73,33 @@ class AsyncLines:
             wire = self.verdicts.known(address, monotonic())
             if wire is not None:
                 return wire
-            for wire, question in probe.PROBES.items():
-                if await self._speaks(address, wire, question, timeout_s):
-                    self.verdicts.found(address, wire, monotonic())
-                    return wire
+            deadline_s = None if limit_s is None else monotonic() + limit_s
+            while (question := self.verdicts.next_question(address)) is not None:
+                asked, wait_s = question
+                began_s = monotonic()
+                if deadline_s is not None:
+                    wait_s = min(wait_s, deadline_s - began_s)
+                answer = probe.Answer.SILENCE
+                if wait_s > 0:
+                    answer = await self._ask(address, asked, wait_s)
+                now_s = monotonic()
+                waited_s = now_s - began_s
+                if not self.verdicts.answered(address, asked, answer, waited_s, now_s):
+                    raise attempts.silent(address, limit_s)
+                if answer is probe.Answer.YES:
+                    return asked
         raise attempts.speaks_nothing(address)
 
-    async def _speaks(self, address: str, wire: Wire, question: bytes, timeout_s: float) -> bool:
-        connection = await self.pool.connect(address, wire, timeout_s)
+    async def _ask(self, address: str, wire: Wire, limit_s: float) -> probe.Answer:
+        connection = await self.pool.connect(address, wire, self._settings.connect_timeout_s)
         try:
-            connection.deadline_s = monotonic() + min(probe.ANSWER_S, timeout_s)
-            connection.send(question)
-            return probe.answers(wire, await connection.read(4096))
-        except (Unsent, Expired, OSError):
-            return False
+            connection.deadline_s = monotonic() + limit_s
+            connection.send(probe.PROBES[wire])
+            return probe.judge(wire, await connection.read(4096))
+        except Expired:
+            return probe.Answer.SILENCE
+        except (Unsent, OSError):
+            return probe.Answer.NO
         finally:
             connection.close()
 
@@ -249,6 +262,9 @@ class AsyncThriftClient:
         lines.pool.give(address, connection)
         if type(result) is TApplicationException and reply.is_fault_of_endpoint(result):
             raise AttemptError(attempts.STATUS, result, attempts.INTERNAL_ERROR_STATUS)
+        changes = call.response_changes
+        if changes:
+            reply.change_received(changes)
         call.succeeded()
         return result
 

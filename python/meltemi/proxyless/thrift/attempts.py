@@ -47,6 +47,13 @@ def speaks_nothing(address: str) -> AttemptError:
     return AttemptError(CONNECT_FAILURE, BadReplyError(message))
 
 
+def silent(address: str, limit_s: float | None) -> AttemptError:
+    """The time was over before the endpoint said what it speaks. Nothing was sent."""
+    spent = "" if limit_s is None else f" within {limit_s:g} s"
+    message = f"{address} did not say{spent} which Thrift it speaks; the call was not sent"
+    return AttemptError(TIMEOUT, ThriftTimeoutError(message))
+
+
 def never_sent(address: str, why: object) -> AttemptError:
     """A new connection ended before it took a byte."""
     lost = ConnectionLostError(f"{address} closed the connection before the call was sent: {why}")

@@ -54,14 +54,14 @@ class Lines:
         if limit_s is not None and limit_s < timeout_s:
             timeout_s = limit_s
         try:
-            wire = self._settings.wire or self._wire(address, timeout_s)
+            wire = self._settings.wire or self._wire(address, limit_s)
             return self.pool.connect(address, wire, timeout_s)
         except OSError as error:
             self.verdicts.forget(address)
             raise attempts.not_connected(address, error) from error
 
-    def _wire(self, address: str, timeout_s: float) -> Wire:
-        """What the endpoint speaks: asked once, by one thread."""
+    def _wire(self, address: str, limit_s: float | None) -> Wire:
+        """What the endpoint speaks: asked once, by one thread, in the time that the call has."""
         wire = self.verdicts.known(address, monotonic())
         if wire is not None:
             return wire
@@ -69,20 +69,33 @@ class Lines:
             wire = self.verdicts.known(address, monotonic())
             if wire is not None:
                 return wire
-            for wire, question in probe.PROBES.items():
-                if self._speaks(address, wire, question, timeout_s):
-                    self.verdicts.found(address, wire, monotonic())
-                    return wire
+            deadline_s = None if limit_s is None else monotonic() + limit_s
+            while (question := self.verdicts.next_question(address)) is not None:
+                asked, wait_s = question
+                began_s = monotonic()
+                if deadline_s is not None:
+                    wait_s = min(wait_s, deadline_s - began_s)
+                answer = probe.Answer.SILENCE
+                if wait_s > 0:
+                    answer = self._ask(address, asked, wait_s)
+                now_s = monotonic()
+                waited_s = now_s - began_s
+                if not self.verdicts.answered(address, asked, answer, waited_s, now_s):
+                    raise attempts.silent(address, limit_s)
+                if answer is probe.Answer.YES:
+                    return asked
         raise attempts.speaks_nothing(address)
 
-    def _speaks(self, address: str, wire: Wire, question: bytes, timeout_s: float) -> bool:
-        connection = self.pool.connect(address, wire, timeout_s)
+    def _ask(self, address: str, wire: Wire, limit_s: float) -> probe.Answer:
+        connection = self.pool.connect(address, wire, self._settings.connect_timeout_s)
         try:
-            connection.limit(min(probe.ANSWER_S, timeout_s))
-            connection.send(question, None)
-            return probe.answers(wire, connection.read(4096))
-        except (Unsent, Expired, ConnectionError):
-            return False
+            connection.limit(limit_s)
+            connection.send(probe.PROBES[wire], None)
+            return probe.judge(wire, connection.read(4096))
+        except Expired:
+            return probe.Answer.SILENCE
+        except (Unsent, ConnectionError):
+            return probe.Answer.NO
         finally:
             connection.close()
 
@@ -273,6 +286,9 @@ class ThriftClient:
         lines.pool.give(address, connection, monotonic())
         if type(result) is TApplicationException and reply.is_fault_of_endpoint(result):
             raise AttemptError(attempts.STATUS, result, attempts.INTERNAL_ERROR_STATUS)
+        changes = call.response_changes
+        if changes:
+            reply.change_received(changes)
         call.succeeded()
         return result
 

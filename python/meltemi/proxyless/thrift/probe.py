@@ -6,8 +6,9 @@ nothing. So TTHeader is asked first, then THeader, then framed messages, then su
 
 What was found holds until a connection to that address ends without a reply or is refused; what is
 plain is asked again after `PLAIN_S`, for a peer may learn. No socket here: `client` and `aio` send
-`PROBES` and show what came back to `answers`."""
+`PROBES` and show what came back to `judge`."""
 
+import enum
 import logging
 from typing import Final
 
@@ -20,7 +21,11 @@ _LOG = logging.getLogger("meltemi.proxyless.thrift")
 METHOD: Final = "meltemi_probe"
 # An answer takes a round trip; a server that waits for the rest of what it misread never gives one.
 ANSWER_S: Final = 0.5
+# What a wait may be shorter than it was told: clocks and kernels count in ticks.
+_TICK_S: Final = 0.02
 PLAIN_S: Final = 600.0
+# The same where a header was met with silence, which may have been a busy moment.
+SHORT_PLAIN_S: Final = 60.0
 
 
 def _probe(wire: Wire) -> bytes:
@@ -35,27 +40,49 @@ PROBES: Final = {
 }
 
 
-def answers(wire: Wire, data: bytes) -> bool:
-    """Whether `data`, the first that came back for the probe of `wire`, is an answer in that
-    wire."""
+class Answer(enum.Enum):
+    """What became of a probe."""
+
+    YES = enum.auto()
+    # The connection was closed, or what came is in no such wire.
+    NO = enum.auto()
+    # Nothing came in the time that there was.
+    SILENCE = enum.auto()
+
+
+def judge(wire: Wire, data: bytes) -> Answer:
+    """What `data` says, the first that came back for the probe of `wire`."""
     try:
         if wire is Wire.UNFRAMED:
             message.read_head(data, 0)
-            return True
+            return Answer.YES
         found = message.place(data)
         if wire is Wire.FRAMED:
             message.read_head(data, found.message_at)
     except WireError:
-        return False
-    return found.wire is wire or (wire, found.wire) == (Wire.TTHEADER, Wire.TTHEADER_FRAMED)
+        return Answer.NO
+    same = found.wire is wire or (wire, found.wire) == (Wire.TTHEADER, Wire.TTHEADER_FRAMED)
+    return Answer.YES if same else Answer.NO
+
+
+class _Asked:
+    """What one endpoint was asked: the wires that it does not speak, and those it was silent to."""
+
+    def __init__(self) -> None:
+        self.refused: set[Wire] = set()
+        self.silent_s: dict[Wire, float] = {}
 
 
 class Verdicts:
-    """What the endpoints of one client speak. Any thread may ask at any time."""
+    """What the endpoints of one client speak. Any thread may ask at any time.
+
+    `next_question` and `answered` take turns, within one call or over several: a call that has less
+    time than an answer may take leaves what it learned to the next."""
 
     def __init__(self, service: str) -> None:
         self._service = service
         self._known: dict[str, tuple[Wire, float]] = {}
+        self._asked: dict[str, _Asked] = {}
         self._warned: set[str] = set()
 
     def known(self, address: str, now_s: float) -> Wire | None:
@@ -65,9 +92,39 @@ class Verdicts:
             return None
         return verdict[0]
 
-    def found(self, address: str, wire: Wire, now_s: float) -> None:
+    def next_question(self, address: str) -> tuple[Wire, float] | None:
+        """The wire to ask for and how long to wait; None where the endpoint answered none: the next
+        call begins anew."""
+        asked = self._asked.setdefault(address, _Asked())
+        for wire in PROBES:
+            if wire not in asked.refused:
+                return wire, max(ANSWER_S - asked.silent_s.get(wire, 0.0), 0.0)
+        del self._asked[address]
+        return None
+
+    def answered(
+        self, address: str, wire: Wire, answer: Answer, waited_s: float, now_s: float
+    ) -> bool:
+        """Takes an answer in: whether asking may go on, or is over for this call's time.
+
+        Silence is a refusal only when it lasted `ANSWER_S`."""
+        asked = self._asked.setdefault(address, _Asked())
+        if answer is Answer.YES:
+            was_silent = bool(asked.silent_s)
+            self._asked.pop(address, None)
+            self._found(address, wire, now_s, SHORT_PLAIN_S if was_silent else PLAIN_S)
+        elif answer is Answer.NO:
+            asked.refused.add(wire)
+        else:
+            silent_s = asked.silent_s[wire] = asked.silent_s.get(wire, 0.0) + waited_s
+            if silent_s < ANSWER_S - _TICK_S:
+                return False
+            asked.refused.add(wire)
+        return True
+
+    def _found(self, address: str, wire: Wire, now_s: float, plain_s: float) -> None:
         """Remembers it, and warns once an address where metadata end there."""
-        until_s = float("inf") if wire.has_metadata else now_s + PLAIN_S
+        until_s = float("inf") if wire.has_metadata else now_s + plain_s
         self._known[address] = (wire, until_s)
         if not wire.has_metadata and address not in self._warned:
             self._warned.add(address)

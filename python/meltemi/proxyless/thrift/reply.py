@@ -4,7 +4,7 @@ Used by `client` and `aio` for framed replies. Metadata of a reply (Kitex: backw
 whoever listens with `received_metadata`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from struct import Struct
@@ -44,6 +44,23 @@ def received_metadata() -> Iterator[dict[str, str]]:
         yield collected
     finally:
         _RECEIVED.reset(token)
+
+
+def change_received(changes: Iterable[tuple[str, str, str]]) -> None:
+    """What the route changes in the metadata of a reply: ("set" | "add" | "remove", name, value);
+    the case of names does not matter."""
+    collected = _RECEIVED.get()
+    if collected is None:
+        return
+    for action, name, value in changes:
+        found = [each for each in collected if each.lower() == name.lower()]
+        for each in found:
+            if action == "remove":
+                del collected[each]
+            else:
+                collected[each] = f"{collected[each]},{value}" if action == "add" else value
+        if not found and action != "remove":
+            collected[name] = value
 
 
 def is_fault_of_endpoint(error: TApplicationException) -> bool:
