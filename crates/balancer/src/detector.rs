@@ -295,7 +295,6 @@ impl Detector {
         if settings.split_local_origin {
             match seen {
                 Seen::Connected => {
-                    host.local.count(true);
                     host.local_failures = 0;
                     return false;
                 }
@@ -309,7 +308,11 @@ impl Detector {
                     host.local_failures = 0;
                     return self.detected(index, Reason::LocalOriginFailure, now, rng);
                 }
-                Seen::Success | Seen::Failed | Seen::GatewayFailed => {}
+                // Who answers was reached.
+                Seen::Success | Seen::Failed | Seen::GatewayFailed => {
+                    host.local.count(true);
+                    host.local_failures = 0;
+                }
             }
         }
         match seen {

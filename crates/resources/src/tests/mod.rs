@@ -4,6 +4,7 @@ mod any_bytes;
 mod client;
 mod clusters;
 mod hashing;
+mod limits;
 mod listeners;
 mod local_limits;
 mod plain_routes;
