@@ -11,17 +11,17 @@ mod groups;
 mod hashed;
 mod limits;
 mod maglev;
+mod outlier_detection;
 mod ring;
 mod rng;
 mod spread;
 mod turn;
 
 pub use balancer::Balancer;
-pub use detector::{
-    Consecutive, Detector, Ejections, FailurePercentage, OutlierDetection, Seen, SuccessRate,
-};
+pub use detector::{Detector, Ejections, Seen};
 pub use endpoint::{Endpoint, Health, Locality, Peer, Policy};
 pub use hashed::HashTable;
 pub use limits::{CircuitBreakers, RetryBudget};
+pub use outlier_detection::{Consecutive, FailurePercentage, OutlierDetection, SuccessRate};
 pub use rng::Rng;
 pub use spread::Spread;

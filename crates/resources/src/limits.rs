@@ -88,13 +88,6 @@ pub(crate) fn outlier_detection(
             enforcing: percent(name, enforcing, or.enforcing)?,
         })
     };
-    let time = |field, from: Option<&prost_types::Duration>, or: Duration| {
-        let value = duration(field, from)?;
-        if from.is_some() && value.is_none() {
-            return Err(Invalid::at(field, "0, but has to be longer"));
-        }
-        Ok(value.unwrap_or(or))
-    };
     let base = message.base_ejection_time.as_ref();
     let base = time("base_ejection_time", base, default.base_ejection_time)?;
     let longest = message.max_ejection_time.as_ref();
@@ -138,6 +131,19 @@ pub(crate) fn outlier_detection(
         success_rate: success_rate(message, default.success_rate)?,
         failure_percentage: failure_percentage(message, default.failure_percentage)?,
     })
+}
+
+/// A duration that is never 0.
+fn time(
+    field: &str,
+    from: Option<&prost_types::Duration>,
+    default: Duration,
+) -> Result<Duration, Invalid> {
+    let value = duration(field, from)?;
+    if from.is_some() && value.is_none() {
+        return Err(Invalid::at(field, "0, but has to be longer"));
+    }
+    Ok(value.unwrap_or(default))
 }
 
 fn success_rate(

@@ -82,6 +82,15 @@ impl Worker {
         }
     }
 
+    /// Whether a request names a cluster at all.
+    pub(super) fn cluster_of(&self, number: u32) -> Option<&crate::cluster::ClusterEntry> {
+        if number == NONE {
+            None
+        } else {
+            self.clusters.get(number as usize)
+        }
+    }
+
     /// Notes that an endpoint could not be reached; says it in a sentence.
     pub(super) fn not_reached(
         &mut self,

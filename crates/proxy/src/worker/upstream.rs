@@ -11,7 +11,7 @@ use super::{Worker, mutate};
 use crate::connection::{Connection, PoolKey, Role, Upstream};
 use crate::flight::Flight;
 use crate::poller::{Event, Interest};
-use crate::request::{NONE, Stage};
+use crate::request::Stage;
 use crate::slots::Id;
 use crate::sockets;
 use crate::transport::Stream;
@@ -467,15 +467,6 @@ impl Worker {
         self.forget_endpoint(up.endpoint);
         if !self.clusters[up.cluster as usize].waiting.is_empty() {
             self.serve_waiting(up.cluster);
-        }
-    }
-
-    /// Whether a request names a cluster at all.
-    pub(super) fn cluster_of(&self, number: u32) -> Option<&crate::cluster::ClusterEntry> {
-        if number == NONE {
-            None
-        } else {
-            self.clusters.get(number as usize)
         }
     }
 }
