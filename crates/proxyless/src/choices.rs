@@ -1,7 +1,7 @@
 //! Where each route's walk over its weighted clusters is.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use meltemi_routing::{CompiledRoute, WeightedChoice};
@@ -17,9 +17,9 @@ pub(crate) type Origin<'o> = (&'o str, &'o str);
 #[derive(Debug, Default)]
 pub(crate) struct Choices {
     /// By the address of the compiled route, which is held so that no other has it.
-    routes: HashMap<usize, (Arc<CompiledRoute>, u64)>,
+    routes: HashMap<usize, (Arc<CompiledRoute>, u64), BuildHasherDefault<Spread>>,
     /// By what a route says.
-    states: HashMap<u64, WeightedChoice>,
+    states: HashMap<u64, WeightedChoice, BuildHasherDefault<Spread>>,
     seed: u64,
 }
 
@@ -89,4 +89,30 @@ fn what_is_said(origin: Origin<'_>, route: &CompiledRoute) -> u64 {
     route.matches.hash(&mut hasher);
     route.clusters.names().hash(&mut hasher);
     hasher.finish()
+}
+
+/// A hasher of one number that nobody chooses, an address or a hash: one multiplication.
+#[derive(Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(32);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
 }

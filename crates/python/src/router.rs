@@ -74,9 +74,9 @@ impl Router {
     /// Decides a call: the listener's route for this authority, path and these headers, one of the route's
     /// clusters, and one of its endpoints. Takes about a microsecond and waits for nothing.
     ///
-    /// `headers` are (name, value), names without case; what is there twice is joined by commas. `:method`
-    /// may be among them, else it is POST. A call with a header `method` is one by Thrift. `caller` is the IP
-    /// address that clusters may balance by.
+    /// `headers` are (name, value), names without case; of one that is there twice, one value that matches
+    /// is enough. `:method` may be among them, else it is POST. A call with a header `method` is one by
+    /// Thrift. `caller` is the IP address that clusters may balance by.
     ///
     /// Raises NotKnown, which names every resource that is missing; NoRoute; NoEndpoint; Overflow, where the
     /// cluster has as many requests as it may have; DirectResponse, where the route answers by itself;

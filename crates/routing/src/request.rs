@@ -22,6 +22,8 @@ pub struct Request<'a, S> {
     scheme: &'a str,
     authority: &'a str,
     path: &'a str,
+    /// The path without its query: each route looks at it.
+    plain_path: &'a str,
     headers: &'a [(S, S)],
     /// Made when first asked for: nearly no request needs it.
     repeated: OnceCell<Vec<Repeated<'a>>>,
@@ -37,7 +39,7 @@ struct Repeated<'a> {
 
 impl<'a, S: AsRef<str>> Request<'a, S> {
     /// A call of `path`, which may have a query, at `authority`.
-    pub const fn new(
+    pub fn new(
         method: &'a str,
         scheme: &'a str,
         authority: &'a str,
@@ -49,6 +51,7 @@ impl<'a, S: AsRef<str>> Request<'a, S> {
             scheme,
             authority,
             path,
+            plain_path: without_query(path),
             headers,
             repeated: OnceCell::new(),
             query: OnceCell::new(),
@@ -57,7 +60,7 @@ impl<'a, S: AsRef<str>> Request<'a, S> {
 
     fn pseudo(&self, name: &str) -> Option<&str> {
         match name {
-            PATH => Some(without_query(self.path)),
+            PATH => Some(self.plain_path),
             FULL_PATH => Some(self.path),
             ":method" => Some(self.method),
             ":scheme" => Some(self.scheme),
@@ -123,8 +126,8 @@ impl<S: AsRef<str>> Attributes for Request<'_, S> {
 }
 
 fn without_query(path: &str) -> &str {
-    let end = path.find(['?', '#']).unwrap_or(path.len());
-    &path[..end]
+    let end = path.bytes().position(|byte| matches!(byte, b'?' | b'#'));
+    &path[..end.unwrap_or(path.len())]
 }
 
 /// The parameters of the query of `path`, as they stand there: Envoy routes by them without decoding.
