@@ -18,8 +18,7 @@ pub struct VirtualHost {
     pub table: RouteTable,
     /// What the virtual host changes, and behind it what the route configuration does.
     pub mutations: Mutations,
-    /// What the virtual host and the configuration change comes first: what stands nearer to the call
-    /// wins (`most_specific_header_mutations_wins`).
+    /// What the route changes comes last, and so wins (`most_specific_header_mutations_wins`).
     pub most_specific_wins: bool,
     /// When calls of routes that do not say it themselves are tried again.
     pub retry: Option<Arc<RetryPolicy>>,
@@ -28,8 +27,9 @@ pub struct VirtualHost {
 }
 
 impl VirtualHost {
-    /// What a call by `route` to its cluster at `cluster` changes, one after the other: in Envoy's
-    /// order, the cluster's, the route's, the virtual host's, the configuration's.
+    /// What a call by `route` to its cluster at `cluster` changes, one after the other, in Envoy's
+    /// order: the cluster's, the route's, the virtual host's, the configuration's; or, where the most
+    /// specific wins, the cluster's all the same, the configuration's, the virtual host's, the route's.
     pub fn request_changes<'a>(
         &'a self,
         route: &'a Route,
@@ -57,7 +57,7 @@ impl VirtualHost {
         of_host: &'a [Mutation],
     ) -> impl Iterator<Item = &'a Mutation> {
         let levels = if self.most_specific_wins {
-            [of_host, of_route, of_cluster]
+            [of_cluster, of_host, of_route]
         } else {
             [of_cluster, of_route, of_host]
         };

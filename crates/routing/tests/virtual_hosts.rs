@@ -169,9 +169,9 @@ fn changes_are_made_in_envoys_order() {
         request(&with(false), 1),
         ["cluster", "route", "host", "all"]
     );
-    assert_eq!(request(&with(true), 1), ["host", "all", "route", "cluster"]);
+    assert_eq!(request(&with(true), 1), ["cluster", "host", "all", "route"]);
     assert_eq!(response(&with(false)), ["cluster", "route", "host"]);
-    assert_eq!(response(&with(true)), ["host", "route", "cluster"]);
+    assert_eq!(response(&with(true)), ["cluster", "host", "route"]);
 }
 
 fn retry(num_retries: u32) -> Arc<RetryPolicy> {

@@ -151,11 +151,11 @@ fn levels(most_specific_wins: bool) -> Arc<VirtualHost> {
 }
 
 #[test]
-fn the_general_wins_over_the_special_unless_the_configuration_says_otherwise() {
-    let order =
-        ["cluster", "route", "host", "configuration"].map(|level| format!("set level={level}"));
-    let reversed: Vec<_> = order.iter().rev().cloned().collect();
-    for (most_specific_wins, wanted) in [(false, order.to_vec()), (true, reversed)] {
+fn the_configuration_has_the_last_word_unless_it_leaves_it_to_the_route() {
+    let special = ["cluster", "route", "host", "configuration"];
+    let general = ["cluster", "configuration", "host", "route"];
+    for (most_specific_wins, in_order) in [(false, special), (true, general)] {
+        let wanted = in_order.map(|level| format!("set level={level}"));
         let host = levels(most_specific_wins);
         let route = &host.table.routes()[0];
         let request: Vec<_> = host.request_changes(route, 0).map(words).collect();
