@@ -206,15 +206,16 @@ def test_new_routes_wait_no_longer_than_two_seconds(delta: bool) -> None:
     assert driver.in_use(ROUTE)["r"] == route("r", "d").body
 
 
-@both
-def test_new_routes_do_not_wait_for_clusters_that_do_not_exist(delta: bool) -> None:
-    driver = ready(delta=delta)
+def test_new_routes_wait_for_clusters_that_do_not_exist_yet() -> None:
+    driver = ready(delta=True)
     driver.respond(ROUTE, route("r", "d"))
-    driver.now += 0.01
-    if delta:
-        driver.respond(CLUSTER, removed=("d",))
-        assert driver.in_use(ROUTE)["r"] == route("r", "d").body
-    assert (CLUSTER, "d") in driver.state.absent() or not delta
+    driver.respond(CLUSTER, removed=("d",))
+    driver.respond(ENDPOINT, removed=("d",))
+    assert driver.state.absent() == {(CLUSTER, "d")}
+    assert driver.in_use(ROUTE)["r"] == route("r", "c").body
+    driver.respond(CLUSTER, cluster("d"))
+    driver.respond(ENDPOINT, endpoints("d"))
+    assert driver.in_use(ROUTE)["r"] == route("r", "d").body
 
 
 @both
@@ -288,9 +289,11 @@ def test_a_new_stream_asks_for_all_that_is_in_use_at_once(delta: bool) -> None:
     assert [each.type_url for each in again] == [CLUSTER, ENDPOINT, LISTENER, ROUTE]
     if delta:
         held = cluster("c").version
-        assert [each.initial_versions for each in again][:1] == [{"c": held}]
-    else:
-        assert all(each.names and not each.nonce for each in again)
+        first = again[0]
+        assert isinstance(first, DeltaRequest)
+        assert first.initial_versions == {"c": held}
+    assert asked(again)[0] == (CLUSTER, ("c",))
+    assert not any(each.nonce for each in again)
 
 
 @both

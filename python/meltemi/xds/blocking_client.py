@@ -40,6 +40,8 @@ from meltemi.xds.shell import (
 log = logging.getLogger("meltemi.xds.client")
 
 PING_TIMEOUT_S: Final = 10.0
+ACCEPTED_S: Final = 1.0
+"""Who has nothing new for us says nothing: a stream that was not ended for so long is up."""
 READ_BYTES: Final = 256 * 1024
 SERVICE: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 
@@ -103,7 +105,7 @@ class BlockingAdsClient:
         self._stream: GrpcStream | None = None
         self._introduced = False
         """Whether the stream was told who we are."""
-        self._heard_at = 0.0
+        self._heard_at = self._began_at = 0.0
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -170,6 +172,10 @@ class BlockingAdsClient:
         except (OSError, ValueError) as exc:
             self._lost(f"{type(exc).__name__}: {exc}")
             return False
+        except Exception as exc:
+            log.exception("the stream to %s ends for a fault of ours", self._server.address)
+            self._lost(f"{type(exc).__name__}: {exc}")
+            return False
         finally:
             self._socket = self._stream = None
             self._state.disconnect()
@@ -202,7 +208,8 @@ class BlockingAdsClient:
         address = self._server.address
         authority = "localhost" if address.startswith("unix:") else address
         stream = GrpcStream(SERVICE + method, authority, self._metadata())
-        self._stream, self._heard_at = stream, _now()
+        self._stream = stream
+        self._heard_at = self._began_at = _now()
         connection.setblocking(False)
         self._introduced = False
         self._send(self._state.connect(_now()))
@@ -306,10 +313,15 @@ class BlockingAdsClient:
         ends = [self._heard_at + KEEPALIVE_S]
         if self._stream is not None and self._stream.pings_unanswered:
             ends = [self._heard_at + KEEPALIVE_S + PING_TIMEOUT_S]
+        if not self._status.connected and now < self._began_at + ACCEPTED_S:
+            ends.append(self._began_at + ACCEPTED_S)
         ends += [end for end in (self._state.deadline(now), self._call_again) if end is not None]
         return max(0.0, min(ends) - now)
 
     def _keep_alive(self, stream: GrpcStream) -> None:
+        heard = self._heard_at > self._began_at
+        if heard and not self._status.connected and _now() >= self._began_at + ACCEPTED_S:
+            self._up()
         silent_s = _now() - self._heard_at
         if silent_s >= KEEPALIVE_S + PING_TIMEOUT_S:
             raise _Lost(f"nothing came for {silent_s:.0f} s")

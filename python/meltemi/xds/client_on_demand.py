@@ -95,6 +95,15 @@ class OnDemandState(ClientState):
             if name not in each.held
         )
 
+    def unusable(self) -> dict[Reference, str]:
+        """Why: of what came and was refused, so that there is none in use."""
+        return {
+            (type_url, name): reason
+            for type_url, each in self._types.items()
+            for name, reason in each.refused.items()
+            if name in each.names and name not in each.held
+        }
+
     def use_state_of_the_world(self) -> None:
         """For a server that knows no delta; between two streams."""
         self.disconnect()
@@ -140,7 +149,13 @@ class OnDemandState(ClientState):
         return None
 
     def _waits(self, entry: _Waiting) -> bool:
-        return any(True for need in entry.needs for _ in self.lacking(*need))
+        return not all(self._is_there(*need) for need in entry.needs)
+
+    def _is_there(self, type_url: str, name: str) -> bool:
+        """Unlike in `lacking`, what does not exist may still come: the server may make the cluster
+        after the route, and meanwhile the old routes are good."""
+        each = self._types[type_url]
+        return name in each.held and all(self._is_there(*child) for child in each.children[name])
 
     def _users_may_be_old(self, now: float) -> bool:
         waiting = any(entry.response.type_url in USERS for entry in self._entries)

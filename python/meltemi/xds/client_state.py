@@ -218,10 +218,10 @@ class ClientState:
         if each is None:
             return [self._answer(None, step, _complaint(step.faults, step.count))]
         if step.no_answer:
-            self._keep(each, step, set(), now)
+            self._keep(each, step, {}, now)
             return list(self._follow(each, now))
         faults = [*step.faults, *refused]
-        self._keep(each, step, {name for name, _reason in refused}, now)
+        self._keep(each, step, dict(faults), now)
         requests = list(self._follow(each, now))
         each.error = _complaint(faults, step.count) if faults else None
         if each.error is None and step.update.version:
@@ -231,17 +231,20 @@ class ClientState:
         each.nonce = step.nonce
         return [*requests, self._answer(each, step, each.error)]
 
-    def _keep(self, each: TypeState, step: Step, refused: set[str], now: float) -> None:
+    def _keep(self, each: TypeState, step: Step, refused: Mapping[str, str], now: float) -> None:
         for resource in step.same:
             each.held[resource.name] = Held(resource, each.held[resource.name].since)
         for resource in step.update.resources:
             if resource.name not in refused:
                 each.held[resource.name] = Held(resource, now)
                 each.children[resource.name] = step.children.get(resource.name, frozenset())
-        for resource in (*step.same, *step.update.resources):
-            each.asked_at.pop(resource.name, None)
-            each.missing.discard(resource.name)
+        for name in {r.name for r in (*step.same, *step.update.resources)} | refused.keys():
+            each.asked_at.pop(name, None)
+            each.missing.discard(name)
+            each.refused.pop(name, None)
+        each.refused.update(refused)
         for name in step.update.removed:
+            each.refused.pop(name, None)
             each.held.pop(name, None)
             each.children.pop(name, None)
         for name in step.missing:

@@ -54,6 +54,8 @@ class TypeState:
     asked_at: dict[str, float] = field(default_factory=dict)
     """Names that have not come on this stream nor before."""
     missing: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why: of names whose last version was refused."""
     version: str = ""
     nonce: str = ""
     """Of the last response that was answered on this stream."""

@@ -90,14 +90,16 @@ class GrpcStream:
         self.ended: StreamEnded | None = None
 
     def send(self, message: bytes) -> None:
-        """Sends a message, as far as the server's window allows; the rest when it opens."""
+        """Sends a message, as far as the server's window allows; the rest when it opens. After the
+        end nothing is sent."""
         self._unsent += b"\0" + len(message).to_bytes(4, "big") + message
         self._flush()
 
     def ping(self) -> None:
         """Asks whether anybody is there. `pings_unanswered` counts until an answer comes."""
         self.pings_unanswered += 1
-        self._http.ping(b"meltemi\0")
+        if self.ended is None:
+            self._http.ping(b"meltemi\0")
 
     def outgoing(self) -> bytes:
         """What is to be written to the socket now."""
@@ -171,7 +173,7 @@ class GrpcStream:
         self._end_with(code, details or "the server ended the stream")
 
     def _flush(self) -> None:
-        while self._unsent:
+        while self._unsent and self.ended is None:
             window = self._http.local_flow_control_window(self._stream)
             size = min(window, self._http.max_outbound_frame_size, len(self._unsent))
             if size <= 0:
