@@ -128,7 +128,8 @@ def options(arguments: Mapping[str, Any], environment: Mapping[str, str]) -> Opt
         namespace=namespace,
         domain=domain,
         mode=mode,
-        delta=delta is not False,
+        # As a sidecar istiod sends all it has once, and not again to who then asks by name.
+        delta=mode == "grpc" if delta is None else delta,
         token=token,
         tls=tls,
         cluster_id=settings.find("cluster_id", "ISTIO_META_CLUSTER_ID")[0],

@@ -44,10 +44,12 @@ class Feed:
         self.router = Router()
         self.changes = Changes()
         self.absent: frozenset[Reference] = frozenset()
+        self.unusable: Mapping[Reference, str] = {}
+        """What came and was refused, and why."""
         self.lacking: Mapping[str, tuple[Reference, ...]] = {}
         """By listener that is wanted and cannot be used yet: what it waits for."""
-        self.listeners: Mapping[str, str] = {}
-        """As a sidecar: the listener's name by the target's."""
+        self.listeners: dict[str, str] = {}
+        """As a sidecar: the listener's name by the target's. The same object always."""
         self._options = options
         self._lock = threading.Lock()
         self._targets: dict[str, Target] = {}
@@ -88,7 +90,7 @@ class Feed:
     def child(self) -> Feed:
         """In a forked child: a feed of its own that begins with what this one knew."""
         made = Feed(self._options, self.known())
-        made.listeners = self.listeners
+        made.listeners.update(self.listeners)
         for target in self._targets.values():
             made.want(target)
         return made
@@ -116,7 +118,9 @@ class Feed:
             self._used_at[target.listener] = time.time()
             guesses = {target.listener: listener_names.guesses(target, self._options)}
             return state.want([target.listener], now, guesses)
-        names = listener_names.candidates(target, self._table or {}, self._options)
+        if self._table is None:
+            return []  # asked for when the table comes
+        names = listener_names.candidates(target, self._table, self._options)
         for name in names:
             self._used_at[name] = time.time()
         return state.want(names, now)
@@ -133,8 +137,6 @@ class Feed:
         if self._table is None or target.listener in self.listeners:
             return None
         names = listener_names.candidates(target, self._table, self._options)
-        if not names:
-            return "the server's name table has no such host"
         return NO_SUCH if all((LISTENER, name) in self.absent for name in names) else None
 
     # === in the xDS thread ===
@@ -163,9 +165,12 @@ class Feed:
 
     def _changed(self, state: OnDemandState) -> float | None:
         """Publishes what others wait for; when to be called again."""
-        self.absent = state.absent()
+        self.absent, self.unusable = state.absent(), state.unusable()
         if self._as_sidecar:
-            self.listeners = dict(self._found(state))
+            found = dict(self._found(state))
+            self.listeners.update(found)
+            for gone in self.listeners.keys() - found.keys():
+                del self.listeners[gone]
         with self._lock:
             lacking = {name: tuple(state.lacking(LISTENER, name)) for name in self._watched}
             self._watched = {name for name, missing in lacking.items() if missing}

@@ -47,10 +47,10 @@ def guesses(target: Target, options: Options) -> tuple[Reference, ...]:
 
 
 def candidates(target: Target, table: Table, options: Options) -> tuple[str, ...]:
-    """As a sidecar: the names that the target's listener may have, the best first; none where the
-    table does not know the host."""
+    """As a sidecar: the names that the target's listener may have, the best first. A host without
+    an address may still be one of those that share a port."""
     for host in full_names(target.host, options):
         if host in table:
             addressed = [f"{ip}_{target.port}" for ip in table[host]]
             return (*addressed, f"0.0.0.0_{target.port}")
-    return ()
+    return (f"0.0.0.0_{target.port}",)

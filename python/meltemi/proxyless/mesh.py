@@ -23,7 +23,7 @@ from meltemi.proxyless.errors import (
     NotReadyError,
 )
 from meltemi.proxyless.explanation import Explanation
-from meltemi.proxyless.feed import Feed
+from meltemi.proxyless.feed import NO_SUCH, Feed
 from meltemi.proxyless.options import Options
 from meltemi.proxyless.target import Target
 from meltemi.xds.shell import short
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("meltemi.proxyless")
 
 Headers = Sequence[tuple[str, str]]
+_Route = Callable[[str, str, str, Headers], Call]
 _REFUSED: Final = (NotKnown, NoRoute, NoEndpoint, Overflow, DirectResponse)
 
 
@@ -51,14 +52,14 @@ class Mesh:
         self._before_fork: list[Callable[[], object]] = []
         self._in_child: list[Callable[[], object]] = []
         self._paths: dict[str, str] = {}
-        self._listeners: Mapping[str, str] = {}
         self._closed = False
         self._inherited: list[Feed] = []
         """In a child, what its parents had: never used, and never freed either, because a thread
         that is not here may have held its locks."""
         self._birth = threading.Lock()
         self._living: Feed | None = Feed(options)
-        self._route = self._living.router.call
+        self._listeners: Mapping[str, str] = self._living.listeners
+        self._route: _Route = self._living.router.call
         fork.follow(self)
         self._living.start()
 
@@ -205,7 +206,6 @@ class Mesh:
                 raise self._not_ready(target, found)
 
     def _try(self, target: Target, path: str, headers: Headers) -> Call | NotKnown:
-        self._listeners = self._feed.listeners
         listener = self._listeners.get(target.listener, target.listener)
         try:
             return self._route(listener, target.authority, path, headers)
@@ -217,11 +217,14 @@ class Mesh:
     def _give_up_if_hopeless(self, target: Target, lacking: NotKnown) -> None:
         """Raises NotReadyError where the server said that something does not exist."""
         why = self._feed.why_not(target)
-        absent = [each for each in lacking.missing if tuple(each) in self._feed.absent]
-        if why is None and absent:
-            why = "the server says that it does not exist, or was silent for 15 s"
+        found = [each for each in lacking.missing if tuple(each) in self._feed.absent]
+        if why is None and found:
+            why = NO_SUCH
+        for kind, name in lacking.missing:
+            if why is None and (reason := self._feed.unusable.get((kind, name))) is not None:
+                why, found = f"what came was refused: {reason}", [(kind, name)]
         if why is not None:
-            raise NotReadyError(target.text, _named(absent or lacking.missing), why)
+            raise NotReadyError(target.text, _named(found or lacking.missing), why)
 
     def _not_ready(self, target: Target, lacking: NotKnown) -> NotReadyError:
         status = self._feed.status()
@@ -349,7 +352,7 @@ class Mesh:
         with self._birth:
             if self._living is None:
                 made = self._inherited[-1].child()
-                self._route = made.router.call
+                self._listeners, self._route = made.listeners, made.router.call
                 self._living = made
                 made.start()
             return self._living
