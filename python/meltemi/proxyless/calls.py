@@ -1,4 +1,4 @@
-"""What the HTTP and gRPC integrations do alike: the deadline of a call, the changes of its route."""
+"""What HTTP and gRPC integrations do alike: a call's deadline, and the changes of its route."""
 
 from __future__ import annotations
 

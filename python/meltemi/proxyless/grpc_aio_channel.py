@@ -41,10 +41,11 @@ class AioMeshChannel(grpc.aio.Channel):  # type: ignore[misc]
         self.target = target
         self._options = channel_options(target.authority, options)
         self._closing: set[asyncio.Task[None]] = set()
-        self.endpoints: Endpoints[Any] = Endpoints(self._connected, self._disconnect)
+        self.endpoints: Endpoints[Any] = Endpoints(
+            self._connected, self._disconnect, closes_before_fork=False
+        )
         self._closed = False
         self.calls: WeakSet[Call] = WeakSet()
-        mesh.on_fork(in_child=self.endpoints.forked)
 
     def _connected(self, address: str) -> Any:
         return grpc.aio.insecure_channel(address, self._options)

@@ -38,8 +38,6 @@ class MeshChannel(grpc.Channel):  # type: ignore[misc]
         self._options = channel_options(target.authority, options)
         self.endpoints: Endpoints[Any] = Endpoints(self._connected, lambda channel: channel.close())
         self._closed = False
-        # Channels of grpcio that are open while a process forks abort the child.
-        mesh.on_fork(before=self.endpoints.close, in_child=self.endpoints.forked)
 
     def _connected(self, address: str) -> Any:
         return grpc.insecure_channel(address, self._options)
