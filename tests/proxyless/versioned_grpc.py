@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 
 SERVICE = "shop.Books"
+ONE = f"/{SERVICE}/One"
 SLOW_S = 1.5
 
 
