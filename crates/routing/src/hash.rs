@@ -10,7 +10,7 @@ pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FastHasher>>;
 pub(crate) type FastSet<K> = HashSet<K, BuildHasherDefault<FastHasher>>;
 
 /// Digits of pi: any odd number with bits all over would do.
-const FACTOR: u64 = 0x2436_6c3f_6a88_85a3;
+pub(crate) const FACTOR: u64 = 0x2436_6c3f_6a88_85a3;
 
 /// Eight bytes a step: multiply to 128 bits and fold, so that every bit reaches every other.
 #[derive(Clone, Copy, Debug, Default)]

@@ -268,6 +268,29 @@ proptest! {
 
 const MANY: usize = 10_000;
 
+#[test]
+fn an_edit_of_a_large_table_moves_one_route_and_leaves_the_table_before_as_it_was() {
+    let method = |place: usize| format!("method{place}");
+    let before = table((0..MANY).map(|place| vec![exact("method", &method(place))]));
+    let edited = MANY / 2;
+    let mut routes = before.routes().to_vec();
+    let new = route(vec![exact("method", "edited")]);
+    routes[edited] = Arc::new(CompiledRoute::new(new).expect("valid conditions"));
+    let after = before.followed_by(routes);
+
+    let select = |table: &RouteTable, name: &str| table.select(&Request::new(&[("method", name)]));
+    for place in 0..MANY {
+        let name = method(place);
+        assert_eq!(select(&before, &name), Some(place));
+        assert_eq!(
+            select(&after, &name),
+            Some(place).filter(|_| place != edited)
+        );
+    }
+    assert_eq!(select(&before, "edited"), None);
+    assert_eq!(select(&after, "edited"), Some(edited));
+}
+
 /// Attributes read for the last and for no route of a table of 10,000.
 fn reads(table: &RouteTable, last: &[(&str, &str)]) -> usize {
     let request = Request::new(last);

@@ -1,9 +1,9 @@
 //! Candidates sorted by the value of one condition of each.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::values::Values;
 use super::{Candidate, Compiled, MASKED, Node};
 use crate::hash::{FastMap, FastSet};
 use crate::matcher::Condition;
@@ -11,7 +11,7 @@ use crate::matcher::Condition;
 /// Candidates by the value of one of their conditions: nearly always a single one, whose node is then
 /// in its place already.
 pub(super) struct Group {
-    nodes: FastMap<Arc<[u8]>, Node>,
+    nodes: Values,
     /// Those that came for a value behind its first one.
     further: FastMap<Arc<[u8]>, Vec<Candidate>>,
 }
@@ -19,27 +19,20 @@ pub(super) struct Group {
 impl Group {
     fn for_values(count: usize) -> Self {
         Self {
-            nodes: FastMap::with_capacity_and_hasher(count, Default::default()),
+            nodes: Values::for_count(count),
             further: FastMap::default(),
         }
     }
 
     fn push(&mut self, value: &Arc<[u8]>, candidate: Candidate) {
-        match self.nodes.entry(Arc::clone(value)) {
-            Entry::Vacant(free) => drop(free.insert(Node::One(candidate))),
-            Entry::Occupied(_) => {
-                let further = self.further.entry(Arc::clone(value));
-                further.or_default().push(candidate);
-            }
+        if !self.nodes.insert(value, candidate) {
+            let further = self.further.entry(Arc::clone(value));
+            further.or_default().push(candidate);
         }
     }
 
     /// What stands behind each value, at this depth.
-    pub(super) fn into_nodes(
-        self,
-        routes: &[impl Compiled],
-        depth: usize,
-    ) -> FastMap<Arc<[u8]>, Node> {
+    pub(super) fn into_nodes(self, routes: &[impl Compiled], depth: usize) -> Values {
         let Self { mut nodes, further } = self;
         for (value, further) in further {
             if let Some(node) = nodes.get_mut(&value)

@@ -8,13 +8,14 @@
 //! by the next, and the order of a route's conditions does not matter.
 
 mod group;
+mod values;
 
 use std::sync::Arc;
 
 use group::group;
+use values::Values;
 
 use crate::Attributes;
-use crate::hash::FastMap;
 use crate::matcher::{Condition, Test};
 
 /// Below, looking at each route is as fast as a lookup, and takes less memory.
@@ -68,7 +69,7 @@ const MASKED: u32 = 63;
 struct ExactTable {
     attribute: Arc<str>,
     first: u32,
-    values: FastMap<Arc<[u8]>, Node>,
+    values: Values,
 }
 
 /// Prefixes in order. A search compares eight bytes at a time, which lie side by side: following a
@@ -182,7 +183,10 @@ impl Branches {
         });
         let prefix = prefix.into_iter().map(|(attribute, group)| {
             let nodes = group.into_nodes(routes, depth + 1);
-            PrefixTable::new(attribute, nodes.into_iter().collect())
+            let children = nodes
+                .iter()
+                .map(|(value, node)| (Arc::clone(value), node.clone()));
+            PrefixTable::new(attribute, children.collect())
         });
         Self {
             first,
@@ -204,8 +208,7 @@ impl Branches {
         let (place, wanted) = table.value_of(new)?;
         table.values.remove(&value);
         let candidate = Candidate::new(ordinal, new).without(place);
-        let other = table.values.insert(wanted, Node::One(candidate));
-        other.is_none().then_some(())
+        table.values.insert(&wanted, candidate).then_some(())
     }
 
     fn select(&self, routes: &[impl Compiled], attributes: &impl Attributes, best: &mut u32) {
@@ -287,8 +290,9 @@ impl ExactTable {
         })
     }
 
-    fn new(attribute: Arc<str>, values: FastMap<Arc<[u8]>, Node>) -> Self {
-        let first = values.values().map(Node::first).min().unwrap_or(u32::MAX);
+    fn new(attribute: Arc<str>, values: Values) -> Self {
+        let nodes = values.iter().map(|(_, node)| node.first());
+        let first = nodes.min().unwrap_or(u32::MAX);
         Self {
             attribute,
             first,
