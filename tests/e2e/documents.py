@@ -14,6 +14,7 @@ DOCUMENTS = (
     "docs/configuration.md",
     "docs/commands.md",
     "docs/operations.md",
+    "docs/without-sidecar.md",
 )
 _BLOCK = re.compile(
     r"(?:^<!-- test: ([^\n]*?) -->\n)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE

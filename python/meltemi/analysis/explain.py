@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meltemi import engine
-from meltemi.analysis import affinity, dubbo_notes, limits, places
+from meltemi.analysis import affinity, direct, dubbo_notes, limits, places
 from meltemi.analysis.affinity import Hashed
+from meltemi.analysis.direct import Rule
 from meltemi.analysis.places import Replica, UnknownNameError
-from meltemi.model import Mesh, MetaRouter, Service, ServicePort
+from meltemi.model import Mesh, MeshMode, MetaRouter, Service, ServicePort
 from meltemi.model.protocol import ENGINE_CODECS
 from meltemi.translate import Resources, Translator, names
 from meltemi.translate.clusters import REFUSE
@@ -37,10 +38,12 @@ class Question:
     port: int | None = None
     """None: the first port whose requests are routed, else the first."""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
+    """`/PACKAGE.SERVICE/METHOD` of a call without a sidecar."""
 
     @classmethod
     def from_json(cls, body: Any) -> Question:
-        """From `{service, from, namespace, port, attributes}`. Raises ValueError."""
+        """From `{service, from, namespace, port, attributes, path}`. Raises ValueError."""
         if not isinstance(body, Mapping) or not isinstance(body.get("service"), str):
             raise ValueError("the body is not {service, from, namespace, port, attributes}")
         port, attributes = body.get("port"), body.get("attributes") or {}
@@ -54,6 +57,7 @@ class Question:
             namespace=str(body.get("namespace") or ""),
             port=port,
             attributes={str(name).lower(): str(value) for name, value in attributes.items()},
+            path=str(body.get("path") or ""),
         )
 
 
@@ -62,7 +66,8 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
     `routes` (each with `name`, `matched`, `reasons`), `route`, `request_mutation`,
     `response_mutation` (of that route: each with `key`, and `value` or `remove`), `clusters` (each
     with `name`, `weight`, `percent`, `endpoints`, `problem`, and what `affinity.chosen` says),
-    `problem`, `limits` (`limits.met`), `interface`, which a Dubbo service may stand for, and
+    `problem`, `client` (`sidecar`; `sdk` for a caller without one or a question with a path),
+    `rule_kind`, `limits` (`limits.met`), `interface`, which a Dubbo service may stand for, and
     `notes`. A request to it has that interface unless the question says otherwise.
 
     Raises UnknownNameError for a service, port or caller that the mesh does not have."""
@@ -76,7 +81,8 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
             f"Its exportTo is {', '.join(service.export_to)}.",
         )
     port = _port(service, question.port)
-    node = places.node(callers[0], Client.SIDECAR) if callers else places.stranger(namespace)
+    client = _client(question, callers)
+    node = places.node(callers[0], client) if callers else places.stranger(namespace, client)
     rule = mesh.meta_router(service.hostname, namespace)
     resources = Translator().resources(_concerned(mesh, service, rule, callers), node)
     codec = codecs(mesh).get(port.protocol, "")
@@ -89,9 +95,16 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
         "from": [caller.pod for caller in callers],
         "attributes": dict(attributes),
         "interface": service.interface or None,
+        "client": client.value,
         "limits": limits.met(mesh, service, port.number, namespace, attributes),
         "notes": [],
     }
+    if client is Client.SDK:
+        ruled_by = direct.rule_of(mesh, service, port, node, rule)
+        path = question.path or f"/{attributes.get('method', '')}"
+        found = direct.decide(resources, f"{service.hostname}:{port.number}", path, attributes)
+        return answer | _direct(mesh, path, namespace, ruled_by, found, resources)
+    answer["rule_kind"] = "MetaRouter" if rule and rule.routes else ""
     if codec in ENGINE_CODECS:
         table = resources[messages.ROUTE][names.route(service.hostname, port.number)]
         address = callers[0].instance.address if len(callers) == 1 else None
@@ -107,6 +120,41 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
         "response_mutation": [],
         "clusters": _clusters(mesh, [(cluster, 1)], namespace, resources, affinity.BY_CALLER),
         "problem": None,
+    }
+
+
+def _client(question: Question, callers: list[Replica]) -> Client:
+    direct_caller = bool(callers) and callers[0].workload.mode is MeshMode.PROXYLESS
+    return Client.SDK if question.path or direct_caller else Client.SIDECAR
+
+
+def _direct(
+    mesh: Mesh,
+    path: str,
+    namespace: str,
+    rule: Rule,
+    found: Mapping[str, Any],
+    resources: Resources,
+) -> dict[str, Any]:
+    """The part of the answer for a caller without a sidecar, from the engine's account."""
+    traces: list[dict[str, Any]] = found["routes"]
+    chosen = next((trace for trace in traces if trace["matched"]), None)
+    weighted = _weighted(chosen["clusters"]) if chosen else []
+    refused = found["refused"] or {}
+    none = f"no route of {rule.written} matches"
+    answered = refused.get("reason") if chosen and not weighted else None
+    return {
+        "path": path,
+        "rule": rule.name or None,
+        "rule_kind": rule.kind,
+        "routes": [{key: trace[key] for key in ("name", "matched", "reasons")} for trace in traces],
+        "route": chosen["name"] if chosen else None,
+        "request_mutation": direct.changes(found["request_changes"]),
+        "response_mutation": direct.changes(found["response_changes"]),
+        "timeout_s": found["timeout_s"],
+        "retry": found["retry"],
+        "clusters": _clusters(mesh, weighted, namespace, resources, affinity.BY_CALLER),
+        "problem": answered if chosen else none,
     }
 
 
@@ -139,6 +187,7 @@ def _concerned(
     """The part of the mesh that the request can meet: a large one is not built for one question."""
     routes = rule.routes if rule else ()
     hosts = {to.destination.host for route in routes for to in route.destinations}
+    hosts |= direct.destinations(mesh, service)
     return dataclasses.replace(
         mesh,
         services={
@@ -249,15 +298,19 @@ def lines(answer: Mapping[str, Any]) -> Iterable[str]:
     yield f"{place}, called by {callers} in namespace {answer['namespace']}"
     given = ", ".join(f"{name}={value}" for name, value in answer["attributes"].items())
     yield f"attributes: {given or 'none'}"
-    yield f"rule: {'MetaRouter ' + answer['rule'] if answer['rule'] else 'none'}"
+    if "path" in answer:
+        yield f"path: {answer['path']}, without a sidecar"
+    yield f"rule: {Rule(answer['rule_kind'], answer['rule'] or '').written}"
     for route in answer["routes"]:
         yield f"  {'takes' if route['matched'] else 'skips'} route {route['name'] or '(no name)'}"
         yield from (f"    {reason}" for reason in route["reasons"])
     for side, message in (("request", "request"), ("response", "reply")):
         for change in answer[f"{side}_mutation"]:
             key = change["key"]
-            what = f"removes {key}" if "remove" in change else f"sets {key}={change['value']}"
+            word = "adds" if "add" in change else "sets"
+            what = f"removes {key}" if "remove" in change else f"{word} {key}={change['value']}"
             yield f"    on the {message}: {what}"
+    yield from _times(answer)
     yield from limits.lines(answer["limits"])
     if answer["problem"]:
         yield f"error to the caller: {answer['problem']}"
@@ -269,3 +322,12 @@ def lines(answer: Mapping[str, Any]) -> Iterable[str]:
         for endpoint in cluster["endpoints"]:
             yield "  " + " ".join(filter(None, (endpoint["address"], endpoint["workload"])))
     yield from (f"note: {note}" for note in answer["notes"])
+
+
+def _times(answer: Mapping[str, Any]) -> Iterable[str]:
+    """How long a call without a sidecar may take, and how often it is tried."""
+    if answer.get("timeout_s"):
+        yield f"    timeout {answer['timeout_s']:g} s"
+    retry = answer.get("retry")
+    if retry and retry["num_retries"]:
+        yield f"    {retry['num_retries']} retries on {', '.join(retry['on'])}"

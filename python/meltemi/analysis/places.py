@@ -130,9 +130,9 @@ def node(of: Replica, client: Client) -> Node:
     return _node(of.node_id, client, {})
 
 
-def stranger(namespace: str) -> Node:
+def stranger(namespace: str, client: Client = Client.SIDECAR) -> Node:
     """A caller of a namespace of which nothing else is known."""
-    return _node("", Client.SIDECAR, {"NAMESPACE": namespace})
+    return _node("", client, {"NAMESPACE": namespace})
 
 
 def _node(node_id: str, client: Client, metadata: dict[str, str]) -> Node:

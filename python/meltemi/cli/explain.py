@@ -17,6 +17,10 @@ from meltemi.cli.table import printable
 @click.argument("service")
 @click.option("--from", "caller", default="", metavar="WORKLOAD", help="Who calls.")
 @click.option("--attr", "attributes", multiple=True, metavar="NAME=VALUE", help="Of the request.")
+@click.option("--method", default="", metavar="NAME", help="The same as --attr method=NAME.")
+@click.option(
+    "--path", default="", metavar="/PACKAGE.SERVICE/METHOD", help="Of a call without a sidecar."
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the service (default: the first).")
 @click.option("-n", "--namespace", default="", metavar="NAMESPACE", help="Where the caller is.")
 @click.option(
@@ -32,6 +36,8 @@ def explain(
     service: str,
     caller: str,
     attributes: tuple[str, ...],
+    method: str,
+    path: str,
     port: int | None,
     namespace: str,
     directory: Path | None,
@@ -41,7 +47,8 @@ def explain(
     """Show which route a request to SERVICE would take: NAME, NAME.NAMESPACE, a hostname or a Dubbo
     interface.
 
-    A request is its attributes: --attr method=sayHello."""
+    A request is its attributes: --attr method=sayHello. With --path, or --from a workload without
+    a sidecar, it is a call of such a client: VirtualServices hold for it."""
     if directory is not None and mesh is not None:
         raise click.UsageError("--config reads files, --mesh asks a running mesh: give one of them")
     question = {
@@ -49,7 +56,8 @@ def explain(
         "from": caller,
         "namespace": namespace,
         "port": port,
-        "attributes": dict(map(_attribute, attributes)),
+        "attributes": dict(map(_attribute, attributes)) | ({"method": method} if method else {}),
+        "path": _path(path),
     }
     if directory is not None:
         _offline(question, directory, output)
@@ -62,6 +70,12 @@ def _attribute(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--attr")
     return name.lower(), value
+
+
+def _path(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise click.BadParameter(f"{text!r} does not begin with /", param_hint="--path")
+    return text
 
 
 def _offline(question: dict[str, Any], directory: Path, output: str) -> None:
