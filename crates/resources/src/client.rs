@@ -6,6 +6,7 @@ use std::sync::Arc;
 use meltemi_routing::{RouteTable, VirtualHosts, WeightedClusters};
 
 use crate::cluster_store::Clusters;
+use crate::clusters;
 use crate::held::{Held, anew};
 use crate::http::{self, HttpRoutes};
 use crate::store::of_unknown_type;
@@ -70,7 +71,12 @@ impl ClientStore {
         let mut changed = match type_url {
             type_url::LISTENER => self.update_listeners(resources, removed, &mut rejected),
             type_url::ROUTE => self.update_routes(resources, removed, &mut rejected),
-            type_url::CLUSTER => self.clusters.update(resources, removed, &mut rejected),
+            type_url::CLUSTER => self.clusters.update(
+                resources,
+                removed,
+                &mut rejected,
+                clusters::definition_for_client,
+            ),
             type_url::ENDPOINT => self
                 .clusters
                 .update_endpoints(resources, removed, &mut rejected),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use meltemi_balancer::HashTable;
 
-use crate::clusters::{self, Definition, Source};
+use crate::clusters::{Definition, Source};
 use crate::endpoints::{self, Assignment};
 use crate::held::{Held, anew};
+use crate::invalid::Invalid;
 use crate::{Cluster, Rejected};
 
 /// Clusters and load assignments, each at its last good state.
@@ -44,12 +45,13 @@ impl Clusters {
         waits.collect()
     }
 
-    /// Takes in clusters, and drops those that were taken away; says whether anything changed.
+    /// Takes in clusters as `read` reads them, and drops those that were taken away; says whether anything changed.
     pub(crate) fn update(
         &mut self,
         resources: &[(&str, &[u8])],
         removed: &[&str],
         rejected: &mut Vec<Rejected>,
+        read: impl Fn(&str, &[u8]) -> Result<Definition, Invalid>,
     ) -> bool {
         let mut changed = false;
         for name in removed {
@@ -59,7 +61,7 @@ impl Clusters {
         let same = |a: &Definition, b: &Definition| a == b;
         let updated = self
             .definitions
-            .apply(resources, rejected, anew(clusters::definition), same);
+            .apply(resources, rejected, anew(read), same);
         for name in updated {
             changed |= self.refresh(&name);
         }

@@ -42,6 +42,37 @@ pub(crate) enum Source {
 
 /// The cluster of a serialized `envoy.config.cluster.v3.Cluster`.
 pub(crate) fn definition(name: &str, bytes: &[u8]) -> Result<Definition, Invalid> {
+    read(&message(name, bytes)?)
+}
+
+/// The same for a client, which may have asked for all clusters that there are: those that only a proxy
+/// can use (`ORIGINAL_DST`, names to resolve) are taken, and refuse each call with the reason.
+pub(crate) fn definition_for_client(name: &str, bytes: &[u8]) -> Result<Definition, Invalid> {
+    let mut message = message(name, bytes)?;
+    let reason = match source(&message) {
+        Err(invalid) if is_for_proxies(&message) => invalid.to_string(),
+        _ => return read(&message),
+    };
+    message.cluster_discovery_type = None;
+    message.load_assignment = None;
+    message.lb_policy = LbPolicy::RoundRobin as i32;
+    let mut definition = read(&message)?;
+    definition.cluster.refuse = Some(reason.into());
+    Ok(definition)
+}
+
+fn is_for_proxies(message: &envoy::Cluster) -> bool {
+    match message.cluster_discovery_type {
+        Some(ClusterDiscoveryType::ClusterType(_)) => true,
+        Some(ClusterDiscoveryType::Type(number)) => matches!(
+            DiscoveryType::try_from(number),
+            Ok(DiscoveryType::OriginalDst | DiscoveryType::StrictDns | DiscoveryType::LogicalDns)
+        ),
+        None => false,
+    }
+}
+
+fn message(name: &str, bytes: &[u8]) -> Result<envoy::Cluster, Invalid> {
     let message: envoy::Cluster = decode("envoy.config.cluster.v3.Cluster", bytes)?;
     if message.name != name {
         return Err(Invalid::at(
@@ -49,15 +80,19 @@ pub(crate) fn definition(name: &str, bytes: &[u8]) -> Result<Definition, Invalid
             format!("{:?}, not {name:?}", message.name),
         ));
     }
-    let (source, assignment) = source(&message)?;
-    let options = options(&message)?;
+    Ok(message)
+}
+
+fn read(message: &envoy::Cluster) -> Result<Definition, Invalid> {
+    let (source, assignment) = source(message)?;
+    let options = options(message)?;
     let cluster = Cluster {
-        policy: policy(&message)?,
+        policy: policy(message)?,
         connect_timeout: duration("connect_timeout", message.connect_timeout.as_ref())?
             .unwrap_or(CONNECT_TIMEOUT),
         max_in_flight: Some(options.max_in_flight_per_connection).filter(|count| *count > 0),
-        limits: limits::circuit_breakers(&message)?,
-        spread: assignment.spread(limits::spread(&message)?),
+        limits: limits::circuit_breakers(message)?,
+        spread: assignment.spread(limits::spread(message)?),
         outlier: message
             .outlier_detection
             .as_ref()
@@ -68,8 +103,8 @@ pub(crate) fn definition(name: &str, bytes: &[u8]) -> Result<Definition, Invalid
         idle_timeout: duration("idle_timeout", options.idle_timeout.as_ref()).within(
             format_args!("typed_extension_protocol_options[{OPTIONS:?}]"),
         )?,
-        refuse: refuse(&message),
-        ..Cluster::new(name, assignment.endpoints)
+        refuse: refuse(message),
+        ..Cluster::new(&message.name, assignment.endpoints)
     };
     Ok(Definition { cluster, source })
 }

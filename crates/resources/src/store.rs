@@ -7,6 +7,7 @@ use std::sync::Arc;
 use meltemi_balancer::Peer;
 
 use crate::cluster_store::Clusters;
+use crate::clusters;
 use crate::held::{Held, anew};
 use crate::invalid::Invalid;
 use crate::routes::Routes;
@@ -76,7 +77,10 @@ impl Store {
         let changed = match type_url {
             type_url::LISTENER => self.update_listeners(resources, removed, &mut rejected),
             type_url::ROUTE => self.update_routes(resources, removed, &mut rejected),
-            type_url::CLUSTER => self.clusters.update(resources, removed, &mut rejected),
+            type_url::CLUSTER => {
+                self.clusters
+                    .update(resources, removed, &mut rejected, clusters::definition)
+            }
             type_url::ENDPOINT => self
                 .clusters
                 .update_endpoints(resources, removed, &mut rejected),

@@ -33,6 +33,35 @@ fn a_cluster_that_is_taken_away_while_it_waits_waits_no_more() {
 }
 
 #[test]
+fn clusters_that_only_a_proxy_can_use_are_taken_and_refuse_calls() {
+    use cluster::cluster::{ClusterDiscoveryType, CustomClusterType};
+    let mut named = static_cluster("c", vec![lb_endpoint("reviews.test", 80)]);
+    for (kind, word) in [
+        (ClusterDiscoveryType::Type(1), "\"reviews.test\""),
+        (ClusterDiscoveryType::Type(4), "ORIGINAL_DST"),
+        (
+            ClusterDiscoveryType::ClusterType(CustomClusterType {
+                name: "envoy.clusters.dynamic_forward_proxy".to_owned(),
+            }),
+            "dynamic_forward_proxy",
+        ),
+    ] {
+        let mut store = ClientStore::new();
+        named.cluster_discovery_type = Some(kind);
+        named.lb_policy = cluster::cluster::LbPolicy::ClusterProvided as i32;
+        take(&mut store, type_url::CLUSTER, "c", &named);
+        let snapshot = snapshot(&store);
+        let held = &snapshot.clusters["c"];
+        let reason = held.refuse.as_deref().expect("a reason");
+        assert!(reason.contains(word), "{reason}");
+        assert!(held.endpoints.is_empty());
+    }
+    named.cluster_discovery_type = None;
+    let said = give(&mut ClientStore::new(), type_url::CLUSTER, "c", &named);
+    assert!(said[0].contains("\"reviews.test\""), "{said:?}");
+}
+
+#[test]
 fn routes_that_are_taken_away_stay_while_a_listener_asks_for_them() {
     let mut store = ClientStore::new();
     take(&mut store, type_url::LISTENER, "l", &api_listener("l", "r"));
