@@ -223,7 +223,7 @@ impl Branches {
                 .into_iter()
                 .chain(attributes.more(&table.attribute))
             {
-                if let Some(node) = table.values.get(*value) {
+                if let Some(node) = table.values.get(value) {
                     node.select(routes, attributes, best);
                 }
             }
