@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from meltemi.proxyless import baggage
 from opentelemetry import baggage as otel
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 
 TOKENS = st.text("abcXYZ019!#$%&'*+-.^_`|~", min_size=1, max_size=12)
@@ -144,6 +145,15 @@ def test_baggage_is_appended_and_never_replaced() -> None:
 def test_any_values_come_back(members: dict[str, str]) -> None:
     valid = {key: value.encode("utf-8", "replace").decode() for key, value in members.items()}
     assert parsed(baggage.formatted(valid)) == valid
+
+
+@given(st.dictionaries(st.text("abcXYZ-_", min_size=1), st.text(max_size=20), max_size=8))
+def test_opentelemetrys_own_propagator_reads_the_same(members: dict[str, str]) -> None:
+    valid = {key: value.encode("utf-8", "replace").decode() for key, value in members.items()}
+    header = baggage.formatted(valid)
+    read = otel.get_all(W3CBaggagePropagator().extract({"baggage": header}, Context()))
+    # It strips values, also of what was percent-encoded, and takes no empty header.
+    assert read == {key: value.strip() for key, value in valid.items()}
 
 
 @given(st.text(max_size=200))

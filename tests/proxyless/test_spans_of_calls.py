@@ -44,6 +44,18 @@ def test_there_is_no_span_without_an_sdk(monkeypatch: pytest.MonkeyPatch) -> Non
     assert tracing.call_span("thrift", "reviews.Reviews", "Get", "reviews", 9080) is None
 
 
+def test_an_sdk_is_found_by_what_the_api_promises_too(
+    spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = trace.get_tracer_provider()
+    monkeypatch.delattr(trace, "_TRACER_PROVIDER")
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    span = tracing.call_span("thrift", "reviews.Reviews", "Get", "reviews", 9080)
+    assert span is not None
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    assert tracing.call_span("thrift", "reviews.Reviews", "Get", "reviews", 9080) is None
+
+
 def test_a_span_says_what_was_called_and_what_was_chosen(spans: InMemorySpanExporter) -> None:
     span = tracing.call_span("thrift", "reviews.Reviews", "Get", "reviews", 9080)
     assert span is not None

@@ -17,6 +17,7 @@ class Handler(BaseHTTPRequestHandler):
     """`X-Unhealthy: v1,v2` makes these versions answer 503; `/slow` waits, `/parts` streams."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes
     server: Versioned
 
     def do_GET(self) -> None:

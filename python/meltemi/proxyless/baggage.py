@@ -30,7 +30,9 @@ _KEY_FORM = re.compile(_TOKEN)
 _MEMBER_FORM = re.compile(
     rf"({_TOKEN})[ \t]*=[ \t]*({_OCTETS})((?:[ \t]*;[ \t]*{_PROPERTY})*)", re.ASCII
 )
-_SAFE = "!#$&'()*+-./:<=>?@[]^_`{|}~"  # the octets of a value that quote() would encode, but %
+# The octets of a value that quote() would encode, but % - and +, which OpenTelemetry's propagator
+# for Python reads as a space.
+_SAFE = "!#$&'()*-./:<=>?@[]^_`{|}~"
 
 _log = logging.getLogger("meltemi.proxyless")
 _said: set[str] = set()

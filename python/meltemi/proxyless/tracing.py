@@ -13,7 +13,15 @@ from typing import Protocol
 
 from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
-from opentelemetry.trace import NoOpTracerProvider, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import (
+    NoOpTracerProvider,
+    ProxyTracerProvider,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+)
 
 from meltemi.proxyless.context import Outgoing, outgoing
 
@@ -131,13 +139,13 @@ _NAMED = OTEL_PYTHON_TRACER_PROVIDER in os.environ
 
 def _tracer() -> Tracer | None:
     """The application's tracer; None while its OpenTelemetry has no SDK."""
-    provider = getattr(trace, "_TRACER_PROVIDER", None)
-    if provider is None:
-        if not _NAMED:
-            return None
-        provider = trace.get_tracer_provider()  # makes the one that the environment names
+    provider = getattr(trace, "_TRACER_PROVIDER", _Installed)
+    if provider is None and not _NAMED:
+        return None
+    if provider is None or provider is _Installed:  # one that the environment names is made here
+        provider = trace.get_tracer_provider()
     if provider is not _Installed.provider:
-        none = isinstance(provider, NoOpTracerProvider)
+        none = isinstance(provider, (NoOpTracerProvider, ProxyTracerProvider))
         _Installed.tracer = None if none else trace.get_tracer("meltemi.proxyless")
         _Installed.provider = provider
     return _Installed.tracer
