@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -241,6 +242,16 @@ def test_generated_stubs_take_the_channel(
         assert [each.text for each in stub.Many(request, timeout=5)] == ["0 x", "1 x"]
     finally:
         server.stop(0).wait()
+
+
+def test_a_channel_that_is_gone_is_forgotten(service: Ruled) -> None:
+    service.rules(TO_V1)
+    channel = service.mesh.grpc(TARGET)
+    channel.unary_unary(ONE)(b"")
+    gone = weakref.ref(channel)
+    del channel
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_forked_child_has_its_own_channels(channel: grpc.Channel) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -346,6 +348,16 @@ def test_a_forked_child_has_its_own_connections(service: Ruled) -> None:
                 os._exit(status)
         assert client.get("/").status_code == 200
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_client_that_is_gone_is_forgotten(service: Ruled) -> None:
+    service.rules(TO_V1)
+    with service.mesh.httpx(URL) as client:
+        client.get("/")
+        transport = weakref.ref(client._transport)
+    del client
+    gc.collect()
+    assert transport() is None
 
 
 def test_a_request_has_a_span(

@@ -9,10 +9,12 @@ it. `http_exchange` has what both transports do alike.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from weakref import WeakSet
 
 import httpx
 
@@ -28,6 +30,8 @@ _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keep
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused; httpx would load a store of 150 roots
 
+_all: WeakSet[MeshTransport | AsyncMeshTransport] = WeakSet()
+
 
 class MeshTransport(httpx.BaseTransport):
     """Sends each request where the mesh's routes say; to be used by many threads at once.
@@ -41,14 +45,15 @@ class MeshTransport(httpx.BaseTransport):
         self._limits = limits
         self._targets: dict[str, Target] = {}
         self._connections = self._pool()
-        mesh.on_fork(in_child=self._forked)
+        _all.add(self)
 
     def _pool(self) -> httpx.HTTPTransport:
         return httpx.HTTPTransport(
             verify=_NO_TLS, limits=self._limits, local_address=self._mesh.source_address
         )
 
-    def _forked(self) -> None:
+    def in_child(self) -> None:
+        """In a forked child: the parent's connections are not used."""
         self._connections = self._pool()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -96,14 +101,15 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         self._limits = limits
         self._targets: dict[str, Target] = {}
         self._connections = self._pool()
-        mesh.on_fork(in_child=self._forked)
+        _all.add(self)
 
     def _pool(self) -> httpx.AsyncHTTPTransport:
         return httpx.AsyncHTTPTransport(
             verify=_NO_TLS, limits=self._limits, local_address=self._mesh.source_address
         )
 
-    def _forked(self) -> None:
+    def in_child(self) -> None:
+        """In a forked child: the parent's connections are not used."""
         self._connections = self._pool()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -207,3 +213,11 @@ def _target(mesh: Mesh, known: dict[str, Target], request: httpx.Request) -> Tar
     if found is None:
         found = known[text] = mesh.target(text)
     return found
+
+
+def _born() -> None:
+    for each in list(_all):
+        each.in_child()
+
+
+os.register_at_fork(after_in_child=_born)
