@@ -13,18 +13,21 @@ from protocols import Connection, Problem
 
 @pytest.fixture
 def watched(clean: Mesh) -> Iterator[Mesh]:
-    """Two errors in a row eject an endpoint for 2 s."""
+    """Two errors in a row eject an endpoint for longer than a test."""
     outlier = {
         "consecutive5xxErrors": 2,
-        "interval": "500ms",
-        "baseEjectionTime": "2s",
+        "baseEjectionTime": "1h",
         "maxEjectionPercent": 50,
     }
     spec = {"host": hello_mesh.HOST, "trafficPolicy": {"outlierDetection": outlier}}
     rule = hello_mesh.document("networking.istio.io/v1", "DestinationRule", "watched", spec)
     assert "warning" not in clean.apply(rule).err
     yield clean
-    clean.meltemi("delete", "DestinationRule", "watched", "-n", hello_mesh.NAMESPACE)
+    forget(clean)
+
+
+def forget(mesh: Mesh) -> None:
+    mesh.meltemi("delete", "DestinationRule", "watched", "-n", hello_mesh.NAMESPACE)
 
 
 def ejected(mesh: Mesh) -> int:
@@ -36,7 +39,7 @@ def ejected(mesh: Mesh) -> int:
     )
 
 
-def test_an_endpoint_that_answers_errors_gets_no_calls_until_it_comes_back(
+def test_an_endpoint_that_answers_errors_gets_no_calls_as_long_as_the_rule_says(
     watched: Mesh, connection: Connection
 ) -> None:
     eventually(lambda: _fails(connection) and ejected(watched) == 1)
@@ -48,6 +51,7 @@ def test_an_endpoint_that_answers_errors_gets_no_calls_until_it_comes_back(
     for _ in range(4):
         _fails(connection)
     assert ejected(watched) == 1
+    forget(watched)
     eventually(lambda: ejected(watched) == 0)
     assert connection.versions(6) == {"v1": 3, "v2": 3}
 
