@@ -24,7 +24,7 @@ kind: Service
 metadata: {name: peer, namespace: shop}
 spec:
   selector: {app: peer}
-  ports: [{name: tcp-peer, port: 9080}]
+  ports: [{name: tcp-peer, port: 9080}, {name: tcp-thrift, port: 9081, targetPort: 9080}]
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -233,6 +233,35 @@ def test_kitex_refuses_nothing_of_what_it_is_told(shop: Mesh, caller: kitex_peer
         "ClusterLoadAssignment",
     }
     assert [of["refused"] for of in node["types"].values()] == [[]] * 5
+
+
+ROUTER = """
+apiVersion: metaprotocol.aeraki.io/v1alpha1
+kind: MetaRouter
+metadata: {name: peer, namespace: shop}
+spec:
+  hosts: [peer.shop.svc.cluster.local]
+  routes:
+  - name: lane
+    match: {attributes: {lane: {exact: dev}}}
+    route: [{destination: {host: peer.shop.svc.cluster.local, subset: v3}}]
+  - name: other
+    match: {attributes: {method: {exact: Other}}}
+    route: [{destination: {host: peer.shop.svc.cluster.local, subset: v2}}]
+  - name: rest
+    route: [{destination: {host: peer.shop.svc.cluster.local, subset: v1}}]
+"""
+
+
+def test_a_meta_router_decides_by_method_and_metadata(shop: Mesh) -> None:
+    (shop.directory / "router.yaml").write_text(ROUTER)
+    environment = _json(shop.directory / "environment.json")
+    with kitex_peers.routed("peer:9081", environment) as made:
+        eventually(lambda: goes_to(made, "v1"), 20)
+        assert goes_to(made, "v2", method="Other")
+        assert goes_to(made, "v3", method="Other", lane="dev")
+        assert goes_to(made, "v1", lane="develop")
+    (shop.directory / "router.yaml").unlink()
 
 
 def test_a_short_timeout_of_a_route_ends_a_call(shop: Mesh, caller: kitex_peers.Client) -> None:

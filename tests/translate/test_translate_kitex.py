@@ -275,15 +275,62 @@ def test_a_meta_router_decides_for_its_protocol() -> None:
         mesh(
             router(
                 route("lane", ("v2", 100), lane=("regex", "b|c")),
-                route("by-method", ("v2", 100), method=("exact", "sayHello")),
+                route("by-service", ("v2", 100), service=("exact", "Hello")),
                 route("rest", ("v1", 100)),
             )
         ),
         KITEX,
-    )["RouteConfiguration"][f"{HOST}:9090"]
-    assert (subset(found, lane="c"), subset(found, lane="cd")) == ("v2", "v1")
-    assert left_out(found) == [
-        "a match of route 'by-method': attribute method of Kitex's calls is not there yet"
+    )
+    configuration = found["RouteConfiguration"][f"{HOST}:9090"]
+    assert (subset(configuration, lane="c"), subset(configuration, lane="cd")) == ("v2", "v1")
+    assert left_out(configuration) == [
+        "a match of route 'by-service': attribute service of Kitex's calls is not there yet"
+    ]
+    assert [each["name"].rpartition(".")[2] for each in filters(found)] == [
+        "http_connection_manager"
+    ]
+
+
+def filters(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    (listener,) = [each for name, each in found["Listener"].items() if name.endswith("_9090")]
+    (chain,) = listener["filter_chains"]
+    made: list[dict[str, Any]] = chain["filters"]
+    return made
+
+
+def test_a_meta_router_by_method_is_a_thrift_proxy_that_kitex_tries_first() -> None:
+    found = resources(
+        mesh(
+            router(
+                route("lane", ("v2", 100), lane=("prefix", "b")),
+                route(
+                    "hello", ("v1", 1), ("v2", 1), method=("exact", "sayHello"), a=("present", "")
+                ),
+                route("regex", ("v2", 100), method=("regex", "s.*")),
+                route("rest", ("v1", 100)),
+            )
+        ),
+        KITEX,
+    )
+    thrift, manager = filters(found)
+    assert manager["name"].endswith("http_connection_manager")
+    assert [each["match"] for each in thrift["typed_config"]["route_config"]["routes"]] == [
+        {"method_name": "", "headers": [{"name": "lane", "string_match": {"prefix": "b"}}]},
+        {
+            "method_name": "sayHello",
+            "headers": [{"name": "a", "string_match": {"safe_regex": {"regex": "^.*$"}}}],
+        },
+        {"method_name": ""},
+    ]
+    split = thrift["typed_config"]["route_config"]["routes"][1]["route"]["weighted_clusters"]
+    assert [each["weight"] for each in split["clusters"]] == [5000, 5000]
+    configuration = found["RouteConfiguration"][f"{HOST}:9090"]
+    assert [each["name"] for each in configuration["virtual_hosts"][0]["routes"]] == [
+        "lane",
+        "rest",
+    ]
+    assert left_out(configuration) == [
+        "a match of route 'regex': attribute method of Kitex's calls is not there yet"
     ]
 
 

@@ -23,6 +23,7 @@ from meltemi.model import (
 )
 from meltemi.translate import retries
 from meltemi.translate.http_matches import CannotMatchError, is_value
+from meltemi.translate.routes import cluster_of
 from meltemi.translate.virtual_services import HttpRules
 
 ANY_PATH: Final[Mapping[str, Any]] = {"prefix": "/"}
@@ -41,6 +42,8 @@ FINE_TOTAL: Final = 10_000
 not matter but to a cluster that has few of them: then the same shares are said in smaller parts."""
 
 _ANY_REGEX = frozenset((".*", "/.*", ".+", "/.+"))
+
+_ANY_METHOD = StringMatch("present")
 
 _NO_METADATA = frozenset(("method", "service"))
 """Attributes of a MetaRouter that are not among the metadata of a call of Kitex."""
@@ -88,8 +91,50 @@ def retry_policy(wanted: Retries | None) -> tuple[dict[str, Any], list[str]]:
 
 
 def rules_of(router: MetaRouter) -> HttpRules:
-    """The routes of a MetaRouter, whose attributes are the metadata of a call."""
-    return HttpRules(router.namespace, router.name, tuple(map(_route, router.routes)), ())
+    """The routes of a MetaRouter, whose attributes are the metadata of a call. Without those by
+    method, which are the listener's."""
+    routes = tuple(_route(route) for route in router.routes if not _is_by_method(route))
+    return HttpRules(router.namespace, router.name, routes, ())
+
+
+def thrift_routes(router: MetaRouter | None, port: int) -> list[dict[str, Any]]:
+    """The routes of Envoy's Thrift proxy, which Kitex tries first and which know a method: all of
+    the MetaRouter's that Kitex can test, in their order. None where no route is by method."""
+    if router is None or not any(map(_is_by_method, router.routes)):
+        return []
+    made = []
+    for route in router.routes:
+        conditions = dict(route.match)
+        method = conditions.pop("method", _ANY_METHOD)
+        if method.kind not in ("exact", "present") or "service" in conditions:
+            continue
+        match: dict[str, Any] = {"method_name": method.value if method.kind == "exact" else ""}
+        if conditions:
+            match["headers"] = [_header(name, each) for name, each in conditions.items()]
+        made.append({"match": match, "route": _thrift_action(route, port)})
+    return made
+
+
+def _is_by_method(route: MetaRoute) -> bool:
+    conditions = dict(route.match)
+    return conditions.get("method", _ANY_METHOD).kind == "exact" and "service" not in conditions
+
+
+def _thrift_action(route: MetaRoute, port: int) -> dict[str, Any]:
+    clusters = {each.destination: cluster_of(each, port) for each in route.destinations}
+    if len(route.destinations) == 1:
+        return {"cluster": clusters[route.destinations[0].destination]}
+    shares = weighted(
+        HttpDestination(each.destination, each.weight) for each in route.destinations if each.weight
+    )
+    return {
+        "weighted_clusters": {
+            "clusters": [
+                {"name": clusters[each.destination], "weight": {"value": weight}}
+                for each, weight in shares
+            ]
+        }
+    }
 
 
 def _route(route: MetaRoute) -> HttpRoute:

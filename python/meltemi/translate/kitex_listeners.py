@@ -12,6 +12,7 @@ from meltemi.model import LocalRateLimit, TokenBucket
 from meltemi.translate import names
 from meltemi.translate.listeners import InboundPort
 from meltemi.translate.structs import struct
+from meltemi.translate.thrift_proxy import THRIFT_FILTER
 from meltemi.xds import messages
 
 HTTP_FILTER: Final = "envoy.filters.network.http_connection_manager"
@@ -27,8 +28,8 @@ _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConn
 _SECOND_NS = 1_000_000_000
 
 
-def outbound(hostname: str, port: int, address: str) -> Any:
-    """The listener `ADDRESS_PORT`."""
+def outbound(hostname: str, port: int, address: str, by_method: list[dict[str, Any]]) -> Any:
+    """The listener `ADDRESS_PORT`; `by_method` are routes that Kitex tries before the others."""
     manager = messages.message(_MANAGER)(
         rds={
             "config_source": {"ads": {}, "resource_api_version": "V3"},
@@ -38,8 +39,17 @@ def outbound(hostname: str, port: int, address: str) -> Any:
     return messages.message("envoy.config.listener.v3.Listener")(
         name=names.listener(address, port),
         address={"socket_address": {"address": address, "port_value": port}},
-        filter_chains=[{"filters": [_filter(manager)]}],
+        filter_chains=[{"filters": [*_thrift(by_method), _filter(manager)]}],
     )
+
+
+def _thrift(routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if not routes:
+        return []
+    proxy = messages.message("envoy.extensions.filters.network.thrift_proxy.v3.ThriftProxy")(
+        route_config={"routes": routes}
+    )
+    return [{"name": THRIFT_FILTER, "typed_config": messages.pack(proxy)}]
 
 
 def is_limited(ports: Iterable[InboundPort]) -> bool:

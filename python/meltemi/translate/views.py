@@ -15,6 +15,7 @@ from meltemi.translate import (
     endpoints,
     hashing,
     http_routes,
+    kitex,
     kitex_listeners,
     listeners,
     name_table,
@@ -243,7 +244,7 @@ def _build(
         ),
         listeners=builder.same(
             ("listeners of", key),
-            _kitex_listeners(builder, service, address)
+            _kitex_listeners(builder, service, router, codecs, address)
             if dialect is Dialect.KITEX
             else _listeners(builder, dialect, service, near=near),
         ),
@@ -319,15 +320,24 @@ def _listeners(
     return made
 
 
-def _kitex_listeners(builder: Builder, service: Service, address: str) -> dict[str, Resource]:
+def _kitex_listeners(
+    builder: Builder,
+    service: Service,
+    router: MetaRouter | None,
+    codecs: tuple[str, ...],
+    address: str,
+) -> dict[str, Resource]:
     """Each port at the service's address."""
-    return {
-        name: builder.resource(
+    made = {}
+    for port, codec in zip(service.ports, codecs, strict=True):
+        name = names.listener(address, port.number)
+        by_method = kitex.thrift_routes(router if codec else None, port.number)
+        made[name] = builder.resource(
             messages.LISTENER,
             name,
-            (),
-            functools.partial(kitex_listeners.outbound, service.hostname, port.number, address),
+            by_method,
+            functools.partial(
+                kitex_listeners.outbound, service.hostname, port.number, address, by_method
+            ),
         )
-        for port in service.ports
-        for name in (names.listener(address, port.number),)
-    }
+    return made
