@@ -12,7 +12,7 @@ use crate::upstream::{Live, Picked, Place, Upstream};
 /// What was decided for a call: the same for all of its attempts.
 #[derive(Debug)]
 pub(crate) struct Decision {
-    /// None for the routes of a Thrift proxy.
+    /// None for the routes of a Thrift or TCP proxy.
     pub(crate) host: Option<Arc<VirtualHost>>,
     pub(crate) route: Arc<CompiledRoute>,
     /// The place of the cluster among the route's.

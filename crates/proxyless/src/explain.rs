@@ -8,7 +8,7 @@ use meltemi_balancer::{Endpoint, Policy};
 use meltemi_resources::{ClientSnapshot, Cluster};
 use meltemi_routing::{Attributes, CompiledRoute, HashPolicy, Mutation, RetryPolicy, RouteTrace};
 
-use crate::router::{Found, answered, find, host, hosts, listener, missing_clusters, thrift_table};
+use crate::router::{Found, answered, find, host, hosts, listener, missing_clusters, own_tables};
 use crate::upstream::{Live, Upstream};
 use crate::{Refused, Router, Target};
 
@@ -105,12 +105,13 @@ impl<F: Default> Router<F> {
     ) -> Result<(), Refused> {
         let listener = listener(snapshot, target.listener)?;
         all.notes.extend(listener.notes.iter().cloned());
-        let thrift = thrift_table(listener, target).map_or(&[][..], |table| {
-            let traces = table.explain(&attributes);
-            all.trace(traces, table.routes());
-            table.routes()
-        });
-        if thrift.is_empty() || !all.routes.last().is_some_and(|(trace, _)| trace.matched) {
+        let matched = |all: &Explanation| all.routes.last().is_some_and(|(trace, _)| trace.matched);
+        for table in own_tables(listener, target) {
+            if !matched(all) {
+                all.trace(table.explain(&attributes), table.routes());
+            }
+        }
+        if !matched(all) {
             let hosts = hosts(snapshot, listener)?;
             all.configuration = Some(Arc::clone(hosts.name()));
             let host = host(hosts, target.authority)?;

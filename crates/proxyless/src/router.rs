@@ -49,7 +49,7 @@ pub struct Target<'t> {
 
 /// The route that a call takes, and where it stands.
 pub(crate) struct Found {
-    /// The name of the route configuration; of the listener, for routes of a Thrift proxy.
+    /// The name of the route configuration; of the listener, for routes without virtual hosts.
     pub(crate) table: Arc<str>,
     pub(crate) host: Option<Arc<VirtualHost>>,
     pub(crate) route: Arc<CompiledRoute>,
@@ -192,14 +192,14 @@ pub(crate) fn find(
     attributes: &impl Attributes,
 ) -> Result<Found, Refused> {
     let listener = listener(snapshot, target.listener)?;
-    if let Some(table) = thrift_table(listener, target)
-        && let Some(place) = table.select(attributes)
-    {
-        return Ok(Found {
-            table: Arc::clone(&listener.name),
-            host: None,
-            route: Arc::clone(&table.routes()[place]),
-        });
+    for table in own_tables(listener, target) {
+        if let Some(place) = table.select(attributes) {
+            return Ok(Found {
+                table: Arc::clone(&listener.name),
+                host: None,
+                route: Arc::clone(&table.routes()[place]),
+            });
+        }
     }
     let hosts = hosts(snapshot, listener)?;
     let host = host(hosts, target.authority)?;
@@ -227,12 +227,15 @@ pub(crate) fn listener<'s>(
     snapshot.listeners.get(name).ok_or_else(missing)
 }
 
-/// Routes of a Thrift proxy, for a call that takes them.
-pub(crate) fn thrift_table<'l>(
+/// Routes without virtual hosts, which a call takes before all others: those of a Thrift proxy, for a call by
+/// Thrift; that of a TCP proxy, where the listener has nothing for HTTP.
+pub(crate) fn own_tables<'l>(
     listener: &'l ClientListener,
     target: &Target<'_>,
-) -> Option<&'l Arc<RouteTable>> {
-    listener.thrift.as_ref().filter(|_| target.thrift)
+) -> impl Iterator<Item = &'l Arc<RouteTable>> {
+    let thrift = listener.thrift.as_ref().filter(|_| target.thrift);
+    let tcp = listener.tcp.as_ref().filter(|_| listener.http.is_none());
+    thrift.into_iter().chain(tcp)
 }
 
 pub(crate) fn hosts<'s>(

@@ -101,7 +101,7 @@ impl Router {
 
     /// What `call` would do with the same arguments, and why; nothing is counted, and no turn is over.
     ///
-    /// Returns `listener`, `route_configuration` (None for a route of a Thrift proxy), `virtual_host`,
+    /// Returns `listener`, `route_configuration` (None for a Thrift or TCP proxy), `virtual_host`,
     /// `routes` (from the first to the one that matches, each with `name`, `matched`, `reasons`, `clusters`),
     /// `notes` (what is configured and has no effect), `route`, `clusters` (each with `name`, `weight`,
     /// `known`, and where it is known what `clusters()` says), `cluster` and `endpoint` (whose turn it is),

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use meltemi_routing::{RouteTable, VirtualHosts, WeightedClusters};
+use meltemi_routing::{RouteTable, VirtualHosts};
 
 use crate::cluster_store::Clusters;
 use crate::clusters;
@@ -35,8 +35,8 @@ pub struct ClientListener {
     /// Routes of the last Thrift proxy of a filter chain. Their attributes are `method`, `service` and
     /// headers.
     pub thrift: Option<Arc<RouteTable>>,
-    /// Where the last TCP proxy of a filter chain sends all connections.
-    pub tcp: Option<WeightedClusters>,
+    /// Where the last TCP proxy of a filter chain sends all connections: one route of all calls.
+    pub tcp: Option<Arc<RouteTable>>,
     /// What of it is valid and has no effect here; where there is nothing to route by, why.
     pub notes: Box<[Arc<str>]>,
 }

@@ -1,7 +1,7 @@
 //! From a listener's name to an endpoint.
 
 use meltemi_proxyless::Refused;
-use meltemi_resources::{RouteSource, type_url};
+use meltemi_resources::{RouteSource, RouteTable, type_url};
 use meltemi_routing::{Answer, HashPolicy, HashSource, Mutation, Mutations, Request, Route};
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,7 +103,7 @@ fn thrift_calls_take_the_routes_of_a_thrift_proxy_and_then_those_of_http() {
         vec![to("http")],
         [cluster("http", [1]), cluster("thrift", [2])],
     );
-    let table = meltemi_resources::RouteTable::new(
+    let table = RouteTable::new(
         "",
         vec![only("thrift", "method", "ReviewProduct", to("thrift"))],
     );
@@ -124,6 +124,32 @@ fn thrift_calls_take_the_routes_of_a_thrift_proxy_and_then_those_of_http() {
     assert_eq!(cluster(true, "ReviewProduct"), "thrift");
     assert_eq!(cluster(true, "Other"), "http");
     assert_eq!(cluster(false, "ReviewProduct"), "http");
+}
+
+#[test]
+fn calls_by_a_listener_that_only_forwards_connections_go_where_these_go() {
+    let mut mesh = Mesh::of(
+        vec![to("http")],
+        [cluster("http", [1]), cluster("tcp", [2])],
+    );
+    let table = Arc::new(RouteTable::new("", vec![to("tcp")]).unwrap());
+    for (http, name) in [
+        (Some(RouteSource::Rds("reviews".into())), "http"),
+        (None, "tcp"),
+    ] {
+        let listener = meltemi_resources::ClientListener {
+            name: REVIEWS.into(),
+            http,
+            thrift: None,
+            tcp: Some(Arc::clone(&table)),
+            notes: Box::default(),
+        };
+        mesh.0.listeners.insert(REVIEWS.into(), Arc::new(listener));
+        let router = mesh.router();
+        assert_eq!(&**router.to_reviews(&[]).unwrap().cluster(), name);
+        let taken = router.explained(&[]).taken.unwrap();
+        assert_eq!(taken.cluster.as_deref(), Some(name));
+    }
 }
 
 #[test]

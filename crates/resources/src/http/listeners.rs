@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meltemi_routing::{RouteTable, VirtualHosts, WeightedClusters};
+use meltemi_routing::{CompiledRoute, Route, RouteTable, VirtualHosts, WeightedClusters};
 use prost_types::Any;
 
 use super::{Notes, hosts, thrift};
@@ -66,7 +66,7 @@ pub(crate) fn listener(name: &str, bytes: &[u8]) -> Result<Arc<ClientListener>, 
 struct Found {
     http: Option<RouteSource<VirtualHosts>>,
     thrift: Option<Arc<RouteTable>>,
-    tcp: Option<WeightedClusters>,
+    tcp: Option<Arc<RouteTable>>,
     notes: Notes,
 }
 
@@ -151,7 +151,10 @@ impl Found {
                 return Ok(());
             }
         };
-        self.tcp = Some(clusters);
+        self.tcp = Some(Arc::new(RouteTable::from_compiled(
+            "",
+            vec![to_all(clusters)?],
+        )));
         Ok(())
     }
 
@@ -170,4 +173,21 @@ impl Found {
             notes: self.notes.into_boxed(),
         }
     }
+}
+
+/// A route of every call.
+fn to_all(clusters: WeightedClusters) -> Result<Arc<CompiledRoute>, Invalid> {
+    let route = Route {
+        name: "tcp".into(),
+        matches: Vec::new(),
+        clusters,
+        hash_policy: Vec::new(),
+        request_mutation: Vec::new(),
+        response_mutation: Vec::new(),
+        http: None,
+    };
+    let compiled = CompiledRoute::new(route);
+    compiled
+        .map(Arc::new)
+        .map_err(|_| Invalid::at("", "cannot be compiled"))
 }

@@ -66,7 +66,7 @@ fn a_port_whose_protocol_istiod_does_not_know_has_a_chain_for_each() {
         http_manager(rds("reviews:9080")),
     ]));
     assert_eq!(found.http, Some(RouteSource::Rds("reviews:9080".into())));
-    let clusters = found.tcp.as_ref().expect("a TCP proxy");
+    let clusters = &found.tcp.as_ref().expect("a TCP proxy").routes()[0].clusters;
     assert_eq!(*clusters.names(), ["t".into()]);
     let mut default = chains(vec![
         http_manager(rds("first")),
@@ -99,7 +99,7 @@ fn a_tcp_proxy_may_have_weights() {
     };
     let config = packed(&format!("{NETWORK}.tcp_proxy.v3.TcpProxy"), &message);
     let found = taken(&chains(vec![config]));
-    let clusters = found.tcp.as_ref().expect("a TCP proxy");
+    let clusters = &found.tcp.as_ref().expect("a TCP proxy").routes()[0].clusters;
     let weights: Vec<_> = clusters.iter().collect();
     assert_eq!(weights, [(&"a".into(), 3), (&"b".into(), 1)]);
 }
