@@ -89,7 +89,8 @@ pub(crate) fn log(level: Level, target: &str, message: fmt::Arguments<'_>) {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let mut line = String::with_capacity(96);
-    time::push_rfc3339(&mut line, wall.as_micros() as u64);
+    let time = time::rfc3339(wall.as_micros() as u64);
+    line.push_str(std::str::from_utf8(&time).unwrap_or_default());
     // Values that came from the wire may hold anything; a line stays one line.
     let message = message
         .to_string()

@@ -50,18 +50,21 @@ impl Writer {
         Ok((writer, thread))
     }
 
-    /// Hands over a batch; `false` when too much waits already and the batch is lost.
-    pub(crate) fn push(&self, batch: Vec<u8>) -> bool {
+    /// Hands over a batch.
+    ///
+    /// # Errors
+    /// The batch, which is lost, when too much waits already.
+    pub(crate) fn push(&self, batch: Vec<u8>) -> Result<(), Vec<u8>> {
         let mut state = self.lock();
         if state.bytes + batch.len() > WAITING_BYTES {
             self.lost_bytes
                 .fetch_add(batch.len() as u64, Ordering::Relaxed);
-            return false;
+            return Err(batch);
         }
         state.bytes += batch.len();
         state.waiting.push(batch);
         self.filled.notify_one();
-        true
+        Ok(())
     }
 
     /// Ends the thread once everything is written.

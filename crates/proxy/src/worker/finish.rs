@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meltemi_resources::NetworkFilter;
 
-use super::{LOG_BATCH, Worker};
+use super::{LAST_LINE, LOG_BATCH, Worker};
 use crate::access_log::Entry;
 use crate::connection::Role;
 
@@ -171,11 +171,11 @@ impl Worker {
         if self.log.is_empty() {
             return;
         }
-        let batch = std::mem::replace(&mut self.log, String::with_capacity(LOG_BATCH));
-        let lines = || batch.bytes().filter(|byte| *byte == b'\n').count() as u64;
-        let lost = lines();
-        if !writer.push(batch.into_bytes()) {
-            self.counters.access_log_lost += lost;
+        let next = Vec::with_capacity(LOG_BATCH + LAST_LINE);
+        let batch = std::mem::replace(&mut self.log, next);
+        if let Err(lost) = writer.push(batch) {
+            let lines = lost.iter().filter(|byte| **byte == b'\n').count();
+            self.counters.access_log_lost += lines as u64;
         }
     }
 

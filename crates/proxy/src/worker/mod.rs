@@ -67,6 +67,9 @@ const UPSTREAM: u64 = 1 << 63;
 const LOG_DELAY: Duration = Duration::from_millis(200);
 const LOG_BATCH: usize = 64 << 10;
 
+/// Room for the line that makes a batch full, so that it is not copied for it.
+const LAST_LINE: usize = 4 << 10;
+
 /// What all threads of an engine share; nothing of it is touched by a request.
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
@@ -121,7 +124,7 @@ pub(crate) struct Worker {
     stopped: bool,
     /// Bytes that wait in memory.
     buffered: usize,
-    log: String,
+    log: Vec<u8>,
     log_since: Moment,
     /// Lines about broken peers that may still be logged in this second.
     log_budget: u32,
@@ -165,7 +168,7 @@ impl Worker {
             draining: false,
             stopped: false,
             buffered: 0,
-            log: String::new(),
+            log: Vec::new(),
             log_since: Moment::default(),
             log_budget: 0,
             log_second: Moment::default(),
