@@ -132,6 +132,21 @@ async def test_a_connection_that_its_peer_closed_costs_no_call(module: Any) -> N
     peer.close()
 
 
+async def test_a_connection_that_kitex_is_about_to_close_is_not_used_again(module: Any) -> None:
+    def answer(data: bytes) -> bytes:
+        request = parse(data)
+        head = message.read_head(request.payload, 0)
+        whole = message.head(head.name, message.REPLY) + head.seqid.to_bytes(4, "big") + b"\0"
+        return request.framed(whole, {"crrst": "1"})
+
+    peer = Scripted(answer)
+    client = client_of(module, peer.address)
+    for _ in range(3):
+        await client.nothing("t")
+    assert len(peer.connections) == 3
+    peer.close()
+
+
 async def test_what_was_idle_is_closed_without_a_call(
     module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

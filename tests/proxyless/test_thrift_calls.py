@@ -345,6 +345,21 @@ def test_a_connection_that_its_peer_closed_costs_no_call(module: Any) -> None:
     peer.close()
 
 
+def test_a_connection_that_kitex_is_about_to_close_is_not_used_again(module: Any) -> None:
+    def answer(data: bytes) -> bytes:
+        request = parse(data)
+        head = message.read_head(request.payload, 0)
+        whole = message.head(head.name, message.REPLY) + head.seqid.to_bytes(4, "big") + b"\0"
+        return request.framed(whole, {"crrst": "1"})
+
+    peer = Scripted(answer)
+    client = client_of(module, peer.address)
+    for _ in range(3):
+        client.nothing("t")
+    assert len(peer.connections) == 3
+    peer.close()
+
+
 def test_a_connection_that_was_idle_is_closed_instead_of_used(
     module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

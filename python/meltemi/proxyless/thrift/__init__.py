@@ -14,7 +14,7 @@ except ImportError:
     raise ImportError("Thrift needs thriftpy2: pip install 'meltemi[thrift]'") from None
 
 from meltemi.proxyless.thrift.aio import AsyncThriftClient
-from meltemi.proxyless.thrift.client import ThriftClient
+from meltemi.proxyless.thrift.blocking import ThriftClient
 from meltemi.proxyless.thrift.errors import (
     BadReplyError,
     BizStatusError,

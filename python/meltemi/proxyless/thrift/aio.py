@@ -1,6 +1,6 @@
 """Clients for asyncio: `mesh.thrift_async("reviews:9080", ReviewsService)`.
 
-As `client`, with awaits: what a call carries (`calls`), which endpoint takes it
+As `blocking`, with awaits: what a call carries (`calls`), which endpoint takes it
 (`mesh.call_async`), a connection of the running event loop (`aio_connection`), and what came of it
 told to the `Call`. A client may be used by any number of tasks at once, and by several event
 loops."""
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from thriftpy2.thrift import TApplicationException
 
 from meltemi.proxyless.context import outgoing
-from meltemi.proxyless.thrift import attempts, probe, reply
+from meltemi.proxyless.thrift import attempts, probe, reply, ttheader
 from meltemi.proxyless.thrift.aio_connection import AsyncConnection, AsyncPool
 from meltemi.proxyless.thrift.attempts import AttemptError
 from meltemi.proxyless.thrift.calls import SERVING, Prepared
@@ -106,7 +106,7 @@ class AsyncLines:
 
 class AsyncThriftClient:
     """Calls the methods of a service; each is an attribute that returns an awaitable, as on
-    thriftpy2's asyncio client. What it returns and raises is that of `client.ThriftClient`."""
+    thriftpy2's asyncio client. What it returns and raises is that of `blocking.ThriftClient`."""
 
     def __init__(
         self, mesh: "Mesh", target: Any, methods: list[Method], settings: Settings
@@ -226,7 +226,7 @@ class AsyncThriftClient:
         now_s: float,
         limit_s: float | None,
     ) -> Any:
-        """One attempt, as `client.ThriftClient._attempt`."""
+        """One attempt, as `blocking.ThriftClient._attempt`."""
         address = call.address
         lines = self._lines()
         connection, ended = lines.pool.idle(address, now_s)
@@ -238,7 +238,7 @@ class AsyncThriftClient:
                 connection = await lines.connect(address, limit_s)
             connection.deadline_s = None if limit_s is None else now_s + limit_s
             try:
-                result = await self._exchanged(call, method, ready, body, connection)
+                result, closes = await self._exchanged(call, method, ready, body, connection)
                 break
             except Unsent as error:
                 connection.close()
@@ -259,7 +259,10 @@ class AsyncThriftClient:
             except BaseException:
                 connection.close()
                 raise
-        lines.pool.give(address, connection)
+        if closes:
+            connection.close()
+        else:
+            lines.pool.give(address, connection)
         if type(result) is TApplicationException and reply.is_fault_of_endpoint(result):
             raise AttemptError(attempts.STATUS, result, attempts.INTERNAL_ERROR_STATUS)
         changes = call.response_changes
@@ -275,8 +278,9 @@ class AsyncThriftClient:
         ready: Prepared,
         body: bytes,
         connection: AsyncConnection,
-    ) -> Any:
-        """Writes the call and awaits what comes back: the decoded result, or None for oneway."""
+    ) -> tuple[Any, bool]:
+        """Writes the call and awaits what comes back: the decoded result, or None for oneway; and
+        whether the endpoint is about to close the connection."""
         changes = call.request_changes
         if changes:
             frame = ready.changed(connection.wire, changes)
@@ -285,7 +289,9 @@ class AsyncThriftClient:
         seqid = connection.seqid = connection.seqid % MAX_SEQID + 1
         connection.send(frame(seqid, body))
         if method.oneway:
-            return None
-        if connection.reader is None:
-            return reply.read(method, seqid, await connection.frame(), _CODECS.codec)
-        return await reply.read_unframed_async(method, seqid, connection.reader)
+            return None, False
+        if connection.reader is not None:
+            return await reply.read_unframed_async(method, seqid, connection.reader), False
+        data = await connection.frame()
+        closes = data[4:6] == ttheader.MAGIC and reply.says_it_closes(data)
+        return reply.read(method, seqid, data, _CODECS.codec), closes

@@ -1,7 +1,7 @@
 """Why an attempt failed, in the words of `Call.failed`, and what the user is told when no other
 follows.
 
-Shared by `client` and `aio`, which differ only in how they wait."""
+Shared by `blocking` and `aio`, which differ only in how they wait."""
 
 from typing import Final
 

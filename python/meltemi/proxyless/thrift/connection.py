@@ -1,6 +1,6 @@
 """One connection to an endpoint, with blocking calls: it carries one call at a time.
 
-`pool` keeps those that nobody uses; `client` writes on them what `calls` prepared."""
+`pool` keeps those that nobody uses; `blocking` writes on them what `calls` prepared."""
 
 import contextlib
 import select
@@ -42,12 +42,12 @@ class Connection:
     calls)."""
 
     __slots__ = (
-        "_poll",
         "_recv",
         "_send",
         "_socket",
         "idle_since_s",
         "limit_s",
+        "poll",
         "reader",
         "seqid",
         "wire",
@@ -61,7 +61,8 @@ class Connection:
         self._recv = connected.recv
         poll = select.poll()
         poll.register(connected, ENDED)
-        self._poll = poll.poll
+        # poll(0): whether the peer closed, or sent what nobody asked for.
+        self.poll = poll.poll
         self.limit_s: float | None = None
         self.wire = wire
         self.idle_since_s = 0.0
@@ -74,10 +75,6 @@ class Connection:
             else None
         )
 
-    def ended(self) -> bool:
-        """Whether the peer closed, or sent what nobody asked for."""
-        return bool(self._poll(0))
-
     def limit(self, seconds: float | None) -> None:
         """How long each wait for the peer may take from now on; None: without a limit."""
         value = _timeval(seconds)
@@ -86,8 +83,10 @@ class Connection:
         self.limit_s = seconds
 
     def exchange(self, data: bytes, deadline_s: float | None) -> bytes:
-        """Sends a message and reads the frame that answers it: `send` and `read_frame` in one step,
-        for the common case that the socket takes and gives all at once."""
+        """Sends a message and reads the frame that answers it, with its length.
+
+        `Unsent` where the peer took nothing of the message, `Expired`, `WireError`, or OSError.
+        What comes behind the frame later makes the connection unfit for more: see `poll`."""
         try:
             sent = self._send(data)
         except BlockingIOError:
@@ -96,7 +95,16 @@ class Connection:
             raise Unsent(error) from None
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:], deadline_s)
-        return self.read_frame(deadline_s)
+        try:
+            came = self._recv(_FIRST_READ_BYTES)
+        except BlockingIOError:
+            raise Expired from None
+        size = len(came)
+        if size > 4 and _U32.unpack_from(came)[0] == size - 4:
+            return came
+        if not came:
+            raise ConnectionResetError(_CLOSED)
+        return self._read_rest(bytearray(came), deadline_s)
 
     def send(self, data: bytes, deadline_s: float | None) -> None:
         """Writes all of it. `Unsent` where the peer took nothing of it, `Expired`, or OSError."""
@@ -123,20 +131,6 @@ class Connection:
             if left_s <= 0:
                 raise Expired
             self.limit(left_s)
-
-    def read_frame(self, deadline_s: float | None) -> bytes:
-        """The next frame, with its length. `Expired`, `WireError`, or OSError where there is none.
-
-        What came behind the frame makes the connection unfit for more: see `ended`."""
-        try:
-            data = self._recv(_FIRST_READ_BYTES)
-        except BlockingIOError:
-            raise Expired from None
-        if len(data) > 4 and _U32.unpack_from(data)[0] == len(data) - 4:
-            return data
-        if not data:
-            raise ConnectionResetError(_CLOSED)
-        return self._read_rest(bytearray(data), deadline_s)
 
     def _read_rest(self, have: bytearray, deadline_s: float | None) -> bytes:
         while (size := frame_bytes(have)) is None:

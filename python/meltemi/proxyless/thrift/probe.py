@@ -5,8 +5,8 @@ its wire answers that there is no such method; one that does not closes the conn
 nothing. So TTHeader is asked first, then THeader, then framed messages, then such without a frame.
 
 What was found holds until a connection to that address ends without a reply or is refused; what is
-plain is asked again after `PLAIN_S`, for a peer may learn. No socket here: `client` and `aio` send
-`PROBES` and show what came back to `judge`."""
+plain is asked again after `PLAIN_S`, for a peer may learn. No socket here: `blocking` and `aio`
+send `PROBES` and show what came back to `judge`."""
 
 import enum
 import logging

@@ -1,6 +1,6 @@
 """What came back: the reply's message is held against the call, its header read where there is one.
 
-Used by `client` and `aio` for framed replies. Metadata of a reply (Kitex: backward) are given to
+Used by `blocking` and `aio` for framed replies. Metadata of a reply (Kitex: backward) are given to
 whoever listens with `received_metadata`."""
 
 import json
@@ -22,6 +22,8 @@ _RECEIVED: Final[ContextVar[dict[str, str] | None]] = ContextVar(
     "meltemi_thrift_received", default=None
 )
 _U32: Final = Struct(">I")
+# As it stands in a header: the name behind its length.
+_READY_TO_RESET: Final = b"\0\5" + ttheader.READY_TO_RESET.encode()
 _BIZ_STATUS: Final = ttheader.BIZ_STATUS.encode()
 # What a TApplicationException blames on the endpoint, and not on the call.
 _FAULTS_OF_THE_ENDPOINT: Final = (
@@ -61,6 +63,12 @@ def change_received(changes: Iterable[tuple[str, str, str]]) -> None:
                 collected[each] = f"{collected[each]},{value}" if action == "add" else value
         if not found and action != "remove":
             collected[name] = value
+
+
+def says_it_closes(data: bytes) -> bool:
+    """Whether the endpoint asks, in a reply with TTHeader, that nothing more be sent over the
+    connection."""
+    return data.find(_READY_TO_RESET, 14, 14 + (data[12] << 8 | data[13]) * 4) > 0
 
 
 def is_fault_of_endpoint(error: TApplicationException) -> bool:

@@ -29,6 +29,8 @@ MSG_TYPE: Final = 22
 
 # Text keys of Kitex.
 IDL_SERVICE: Final = "isn"
+# A server that is about to close says so in its replies.
+READY_TO_RESET: Final = "crrst"
 BIZ_STATUS: Final = "biz-status"
 BIZ_MESSAGE: Final = "biz-message"
 BIZ_EXTRA: Final = "biz-extra"

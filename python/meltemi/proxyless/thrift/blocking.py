@@ -5,6 +5,7 @@ A call: what it carries (`calls`), which endpoint takes it (`mesh.call`), a conn
 attempt follows. One client may be used by any number of threads at once, and in children of a
 fork."""
 
+import functools
 import os
 import threading
 import weakref
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from thriftpy2.thrift import TApplicationException
 
 from meltemi.proxyless.context import outgoing
-from meltemi.proxyless.thrift import attempts, probe, reply
+from meltemi.proxyless.thrift import attempts, probe, reply, ttheader
 from meltemi.proxyless.thrift.attempts import AttemptError
 from meltemi.proxyless.thrift.calls import SERVING, Prepared
 from meltemi.proxyless.thrift.codec import Codec
@@ -27,6 +28,9 @@ from meltemi.proxyless.thrift.service import Method, answer
 from meltemi.proxyless.thrift.settings import Settings
 from meltemi.proxyless.thrift.wire import Wire
 from meltemi.proxyless.tracing import CallSpan, call_span
+
+# First byte of the magic.
+_TTHEADER = ttheader.MAGIC[0]
 
 if TYPE_CHECKING:
     from meltemi.engine import Call
@@ -125,6 +129,8 @@ class ThriftClient:
         self._call = mesh.call
         self._lines = Lines(settings, mesh.source_address)
         self._codecs: list[Codec] = []
+        # A client sees few different limits of routes.
+        self._limit_s = functools.lru_cache(64)(settings.limit.of_call)
         self._rpc_service = methods[0].path.split("/")[1] if methods else ""
         mesh.serves(target, f"/{self._rpc_service}/")
         for method in methods:
@@ -146,7 +152,7 @@ class ThriftClient:
 
     def _bound(self, method: Method) -> Callable[..., Any]:
         arguments = method.arguments
-        codecs = self._codecs
+        codecs, invoke = self._codecs, self._invoke
         prepared: Prepared | None = None
         target, settings = self._target, self._settings
         service, name = self._rpc_service, method.name
@@ -165,12 +171,12 @@ class ThriftClient:
             serving = SERVING.get()
             if ready is None or ready.carried is not carried or ready.serving is not serving:
                 ready = prepared = Prepared(settings.caller, method, carried, serving)
-            if span is None:
-                result = self._invoke(method, ready, body, codec, None)
-            else:
-                result = self._spanned(method, ready, body, codec, span)
-            codecs.append(codec)
-            return result
+            try:
+                if span is None:
+                    return invoke(method, ready, body, codec, None)
+                return self._spanned(method, ready, body, codec, span)
+            finally:
+                codecs.append(codec)
 
         call.__name__ = name
         call.__qualname__ = f"{service}.{name}"
@@ -199,16 +205,15 @@ class ThriftClient:
         call = self._call(self._target, method.path, ready.attributes)
         if calls is not None:
             calls.append(call)
-        limit_s = self._settings.limit.of_call(call.timeout_s)
+        limit_s = self._limit_s(call.timeout_s)
         per_try_s = call.per_try_timeout_s
         now_s = monotonic()
         deadline_s = None if limit_s is None else now_s + limit_s
         left_s = limit_s
         while True:
             try:
-                result = self._attempt(
-                    call, method, ready, body, codec, now_s, of_attempt(left_s, per_try_s)
-                )
+                attempt_s = of_attempt(left_s, per_try_s) if per_try_s else left_s
+                result = self._attempt(call, method, ready, body, codec, now_s, attempt_s)
                 break
             except AttemptError as failed:
                 wait_s = call.failed(failed.reason, failed.status)
@@ -262,7 +267,20 @@ class ThriftClient:
             try:
                 if left_s != connection.limit_s:
                     connection.limit(left_s)
-                result = _exchanged(call, method, ready, body, codec, connection, seqid, deadline_s)
+                if changes := call.request_changes:
+                    frame = ready.changed(connection.wire, changes)
+                else:
+                    frame = ready.by_wire.get(connection.wire) or ready.frame(connection.wire)
+                data = frame(seqid, body)
+                if connection.reader is not None or method.oneway:
+                    result = _otherwise(method, connection, seqid, data, deadline_s)
+                else:
+                    data = connection.exchange(data, deadline_s)
+                    result = reply.read(method, seqid, data, codec)
+                if data[4] == _TTHEADER and reply.says_it_closes(data):
+                    connection.close()
+                else:
+                    lines.pool.give(address, connection, monotonic())
                 break
             except Unsent as error:
                 connection.close()
@@ -283,37 +301,19 @@ class ThriftClient:
             except BaseException:
                 connection.close()
                 raise
-        lines.pool.give(address, connection, monotonic())
         if type(result) is TApplicationException and reply.is_fault_of_endpoint(result):
             raise AttemptError(attempts.STATUS, result, attempts.INTERNAL_ERROR_STATUS)
-        changes = call.response_changes
-        if changes:
+        if changes := call.response_changes:
             reply.change_received(changes)
         call.succeeded()
         return result
 
 
-def _exchanged(
-    call: "Call",
-    method: Method,
-    ready: Prepared,
-    body: bytes,
-    codec: Codec,
-    connection: Connection,
-    seqid: int,
-    deadline_s: float | None,
+def _otherwise(
+    method: Method, connection: Connection, seqid: int, data: bytes, deadline_s: float | None
 ) -> Any:
-    """Writes the call and reads what comes back: the decoded result, or None for oneway."""
-    changes = call.request_changes
-    if changes:
-        frame = ready.changed(connection.wire, changes)
-    else:
-        frame = ready.by_wire.get(connection.wire) or ready.frame(connection.wire)
-    data = frame(seqid, body)
-    if method.oneway:
-        connection.send(data, deadline_s)
-        return None
-    if connection.reader is None:
-        return reply.read(method, seqid, connection.exchange(data, deadline_s), codec)
+    """Sends a call that has no reply, or one whose reply has no frame; its decoded result."""
     connection.send(data, deadline_s)
+    if method.oneway:
+        return None
     return reply.read_unframed(method, seqid, connection.reader)
