@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -217,3 +218,23 @@ def test_one_client_serves_several_event_loops(module: Any, handler: Handler, wr
 
     for _ in range(3):
         assert asyncio.run(calls()) == ["0", "1", "2"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_connections_of_a_loop_that_ended_are_given_up(
+    module: Any, handler: Handler, wrapped: str
+) -> None:
+    """Whoever does not close a client leaves its connections to the collector, as with asyncio's
+    own."""
+    client = client_of(module, wrapped)
+
+    async def call() -> str:
+        answer: str = await client.echo("a")
+        return answer
+
+    for _ in range(3):
+        assert asyncio.run(call()) == "a"
+    assert len(client._by_loop) == 1
+    client._by_loop.clear()
+    gc.collect()

@@ -144,6 +144,9 @@ class AsyncThriftClient:
         loop = asyncio.get_running_loop()
         lines = self._by_loop.get(loop)
         if lines is None:
+            for other in list(self._by_loop):
+                if other.is_closed():  # its connections cannot be used, nor closed by it
+                    del self._by_loop[other]
             lines = self._by_loop[loop] = AsyncLines(self._settings, self._source_address)
         return lines
 
