@@ -153,7 +153,7 @@ def test_a_probe_is_never_the_users_request(module: Any) -> None:
 
 
 def test_an_endpoint_that_waits_for_more_of_a_question_is_asked_the_next(module: Any) -> None:
-    """As Apache's servers do, which take the magic for the length of a name."""
+    """As a reader may do that takes the magic for the length of a name."""
     peer = Scripted(lambda data: b"" if data[4:6] in (b"\x10\0", b"\x0f\xff") else reply_to(data))
     with client_of(module, peer.address, wire="auto") as client:
         client.nothing("t")
