@@ -168,7 +168,8 @@ class BlockingAdsClient:
                 self._serve(connection)
             return False
         except _Lost as exc:
-            return self._lost(str(exc)) and exc.again_at_once
+            self._lost(str(exc), expected=exc.again_at_once)
+            return exc.again_at_once
         except (OSError, ValueError) as exc:
             self._lost(f"{type(exc).__name__}: {exc}")
             return False
@@ -255,7 +256,8 @@ class BlockingAdsClient:
             self._state.use_state_of_the_world()
             log.info("%s knows no delta: state of the world from now on", self._server.address)
             raise _Lost(str(ended), again_at_once=True)
-        raise _Lost(str(ended), again_at_once="goes away" in ended.details)
+        lasted = _now() >= self._began_at + ACCEPTED_S  # else a server could keep us busy
+        raise _Lost(str(ended), again_at_once=lasted and "goes away" in ended.details)
 
     def _process(self) -> None:
         """Applies what may change now, and answers."""
@@ -366,16 +368,16 @@ class BlockingAdsClient:
             log.info("connected to %s as %s", self._server.address, self._node.id)
             self._changed()
 
-    def _lost(self, reason: str) -> bool:
-        """Whether a stream was up until now."""
+    def _lost(self, reason: str, *, expected: bool = False) -> None:
+        """`expected`: servers end streams now and then, and are asked again at once."""
         was = self._status
         since = time.time() if was.connected or was.since is None else was.since
         if was.connected or was.last_error != reason:  # not once for every attempt
             address = self._server.address
-            log.warning("no stream to %s, what was received stays: %s", address, reason)
+            level = logging.INFO if expected else logging.WARNING
+            log.log(level, "no stream to %s, what was received stays: %s", address, reason)
         self._refresh_status(False, since, reason)
         self._changed()
-        return was.connected
 
 
 def _now() -> float:

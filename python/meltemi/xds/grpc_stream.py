@@ -25,6 +25,7 @@ WINDOW_BYTES: Final = 8 * 1024 * 1024
 """What a server may send before we answer that it was read: a whole mesh in one go."""
 MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 """A length above it is no response of a control plane, but bytes of something else."""
+FRAME_HEAD_BYTES: Final = 9
 PREFIX_BYTES: Final = 5
 CODES: Final = (
     *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"),
@@ -84,7 +85,10 @@ class GrpcStream:
             ],
         )
         self._unsent = bytearray()
+        self._partial = bytearray()
+        """The beginning of a frame."""
         self._received = bytearray()
+        """The beginning of a message."""
         self._status: dict[str, str] = {}
         self.pings_unanswered = 0
         self.ended: StreamEnded | None = None
@@ -111,12 +115,29 @@ class GrpcStream:
         if not data:
             self._end_with("UNAVAILABLE", "the connection was closed")
             return []
+        found: list[bytes | Metadata] = []
         try:
-            events = self._http.receive_data(data)
+            for frame in self._frames(data):
+                for event in self._http.receive_data(frame):
+                    found += self._take(event)
+                if self.ended is not None:
+                    break
         except h2.exceptions.ProtocolError as exc:
             self._end_with("UNAVAILABLE", f"no HTTP/2 comes from there ({exc})")
-            return []
-        return [found for event in events for found in self._take(event)]
+        return found
+
+    def _frames(self, data: bytes) -> Iterator[bytes]:
+        """Whole frames, one by one: h2 forgets the events of frames before one that it refuses,
+        and refuses all that follow a GOAWAY."""
+        self._partial += data
+        while len(self._partial) >= FRAME_HEAD_BYTES:
+            length = int.from_bytes(self._partial[:3], "big")
+            if length > self._http.max_inbound_frame_size:
+                raise h2.exceptions.FrameTooLargeError(f"a frame of {length} bytes")
+            if len(self._partial) < FRAME_HEAD_BYTES + length:
+                return
+            yield bytes(self._partial[: FRAME_HEAD_BYTES + length])
+            del self._partial[: FRAME_HEAD_BYTES + length]
 
     def _end_with(self, code: str, details: str) -> None:
         self.ended = self.ended or StreamEnded(code, details)
