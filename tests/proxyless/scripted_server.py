@@ -81,6 +81,8 @@ class ScriptedServer:
         self.metadata: list[dict[str, str]] = []
         self.refuse: tuple[grpc.StatusCode, str] | None = None
         self.without_delta = False
+        self.options: list[tuple[str, int]] = []
+        self.credentials: grpc.ServerCredentials | None = None
         self._changed = threading.Condition()
         self._version = 0
         self._server: grpc.Server | None = None
@@ -107,14 +109,17 @@ class ScriptedServer:
         self.put(LISTENER, listener(target, name))
 
     def start(self) -> ScriptedServer:
-        self._server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(ThreadPoolExecutor(32), options=self.options)
         methods = {"StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._sotw)}
         if not self.without_delta:
             handler = grpc.stream_stream_rpc_method_handler(self._delta)
             methods["DeltaAggregatedResources"] = handler
         handlers = grpc.method_handlers_generic_handler(SERVICE, methods)
         self._server.add_generic_rpc_handlers((handlers,))
-        assert self._server.add_insecure_port(self.address)
+        if self.credentials is None:
+            assert self._server.add_insecure_port(self.address)
+        else:
+            assert self._server.add_secure_port(self.address, self.credentials)
         self._server.start()
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -289,6 +290,24 @@ def test_a_refusal_for_want_of_a_token_ends_nothing(serve: Serve, connect: Conne
     until(lambda: mesh.status()["connected"])
     mesh.warm([target], 5)
     mesh.call(target, PATH).succeeded()
+
+
+@both
+def test_a_server_that_ends_connections_now_and_then_is_asked_again_at_once(
+    serve: Serve, connect: Connect, delta: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """istiod does so every 30 minutes, here it is a bit more than a second."""
+    server = serve(options=[("grpc.max_connection_age_ms", 1300)])
+    server.service("echo:9090", "c", "127.0.0.1:7001")
+    mesh = connect(server.address, delta=delta)
+    target = mesh.target("echo:9090")
+
+    def call() -> bool:
+        mesh.call(target, PATH).succeeded()
+        return server.streams >= 3
+
+    until(call, within_s=20)
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
 def test_a_server_without_delta_is_asked_for_the_state_of_the_world(

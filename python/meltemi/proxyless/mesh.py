@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("meltemi.proxyless")
 
 Headers = Sequence[tuple[str, str]]
-_Route = Callable[[str, str, str, Headers], Call]
+_Route = Callable[[str, str, str, Headers, str | None], Call]
 _REFUSED: Final = (NotKnown, NoRoute, NoEndpoint, Overflow, DirectResponse)
 
 
@@ -49,6 +49,8 @@ class Mesh:
     def __init__(self, options: Options, on_close: Callable[[Options], bool] | None = None) -> None:
         self._options = options
         self._on_close = on_close
+        self._caller = options.source_address
+        """What a hash by the caller's address is made of."""
         self._before_fork: list[Callable[[], object]] = []
         self._in_child: list[Callable[[], object]] = []
         self._paths: dict[str, str] = {}
@@ -147,7 +149,7 @@ class Mesh:
         time, at most `ready_timeout_s`. Raises the errors of `meltemi.proxyless.errors`."""
         listener = self._listeners.get(target.listener, target.listener)
         try:
-            return self._route(listener, target.authority, path, headers)
+            return self._route(listener, target.authority, path, headers, self._caller)
         except NotKnown:
             pass
         except _REFUSED as exc:
@@ -158,7 +160,7 @@ class Mesh:
         """`call`, without blocking the event loop."""
         listener = self._listeners.get(target.listener, target.listener)
         try:
-            return self._route(listener, target.authority, path, headers)
+            return self._route(listener, target.authority, path, headers, self._caller)
         except NotKnown:
             pass
         except _REFUSED as exc:
@@ -208,7 +210,7 @@ class Mesh:
     def _try(self, target: Target, path: str, headers: Headers) -> Call | NotKnown:
         listener = self._listeners.get(target.listener, target.listener)
         try:
-            return self._route(listener, target.authority, path, headers)
+            return self._route(listener, target.authority, path, headers, self._caller)
         except NotKnown as exc:
             return exc
         except _REFUSED as exc:
@@ -322,7 +324,9 @@ class Mesh:
         except MeltemiError:
             pass  # the explanation says so
         listener = self._listeners.get(found.listener, found.listener)
-        explained = self._feed.router.explain(listener, found.authority, path, pairs)
+        explained = self._feed.router.explain(
+            listener, found.authority, path, pairs, self._caller
+        )
         return Explanation(explained)
 
     # === fork ===
