@@ -20,9 +20,9 @@ from typing import Any
 import grpc
 import grpc.aio
 from meltemi.xds import discovery, messages
-from meltemi.xds.client import node_message
 from meltemi.xds.discovery import DeltaRequest
 from meltemi.xds.resource import Node
+from meltemi.xds.shell import node_message
 
 from control_plane import bare_server, documents, processes
 

@@ -324,9 +324,7 @@ class Mesh:
         except MeltemiError:
             pass  # the explanation says so
         listener = self._listeners.get(found.listener, found.listener)
-        explained = self._feed.router.explain(
-            listener, found.authority, path, pairs, self._caller
-        )
+        explained = self._feed.router.explain(listener, found.authority, path, pairs, self._caller)
         return Explanation(explained)
 
     # === fork ===
