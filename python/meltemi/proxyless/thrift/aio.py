@@ -22,7 +22,7 @@ from meltemi.proxyless.thrift.calls import SERVING, Prepared
 from meltemi.proxyless.thrift.codec import Codec
 from meltemi.proxyless.thrift.connection import MAX_SEQID, Expired, Unsent
 from meltemi.proxyless.thrift.errors import BizStatusError, MetadataError
-from meltemi.proxyless.thrift.limits import SHORTEST_S, of_attempt
+from meltemi.proxyless.thrift.limits import left, of_attempt
 from meltemi.proxyless.thrift.service import Method, answer
 from meltemi.proxyless.thrift.settings import Settings
 from meltemi.proxyless.thrift.wire import Wire
@@ -48,8 +48,8 @@ class AsyncLines:
 
     def __init__(self, settings: Settings, source_address: str | None) -> None:
         self._settings = settings
-        self.pool = AsyncPool(source_address)
         self.verdicts = probe.Verdicts(settings.target)
+        self.pool = AsyncPool(source_address, self.verdicts.forget)
         self._asking = asyncio.Lock()
 
     async def connect(self, address: str, limit_s: float | None) -> AsyncConnection:
@@ -213,7 +213,7 @@ class AsyncThriftClient:
             await asyncio.sleep(wait_s)
             now_s = monotonic()
             if deadline_s is not None:
-                left_s = max(deadline_s - now_s, SHORTEST_S)
+                left_s = left(deadline_s)
         if result is None:
             return None  # oneway
         if isinstance(result, TApplicationException):
@@ -232,12 +232,9 @@ class AsyncThriftClient:
         """One attempt, as `blocking.ThriftClient._attempt`."""
         address = call.address
         lines = self._lines()
-        connection, ended = lines.pool.idle(address, now_s)
+        connection = lines.pool.idle(address, now_s)
         while True:
-            fresh = connection is None
-            if ended:
-                lines.verdicts.forget(address)
-            if connection is None:
+            if fresh := connection is None:
                 connection = await lines.connect(address, limit_s)
             connection.deadline_s = None if limit_s is None else now_s + limit_s
             try:
@@ -247,21 +244,18 @@ class AsyncThriftClient:
                 connection.close()
                 if fresh:
                     raise attempts.never_sent(address, error) from error
-                connection, ended = lines.pool.idle(address, now_s)
-            except BizStatusError:
+                connection = lines.pool.idle(address, now_s)
+            except (BizStatusError, MetadataError) as error:
                 lines.pool.give(address, connection)
-                call.succeeded()
+                if isinstance(error, BizStatusError):
+                    call.succeeded()
                 raise
-            except MetadataError:
-                lines.pool.give(address, connection)
-                raise
-            except Exception as error:
+            except BaseException as error:
                 connection.close()
+                if not isinstance(error, Exception):
+                    raise
                 lines.verdicts.forget(address)
                 raise attempts.no_reply(method.path, address, limit_s, error) from error
-            except BaseException:
-                connection.close()
-                raise
         if closes:
             connection.close()
         else:

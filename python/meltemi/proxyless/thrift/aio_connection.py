@@ -4,6 +4,7 @@ time."""
 import asyncio
 import select
 import socket
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
@@ -133,25 +134,24 @@ class _Source:
 class AsyncPool:
     """`pool.Pool` for the connections of one event loop."""
 
-    def __init__(self, source_address: str | None) -> None:
+    def __init__(self, source_address: str | None, on_ended: Callable[[str], None]) -> None:
         self._source = (source_address, 0) if source_address else None
         self._idle: dict[str, list[AsyncConnection]] = {}
+        self._on_ended = on_ended
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
 
-    def idle(self, address: str, now_s: float) -> tuple[AsyncConnection | None, bool]:
-        """A connection to `address` that can be used, if there is one; and whether the peer had
-        closed others, which says that it was replaced or restarted."""
+    def idle(self, address: str, now_s: float) -> AsyncConnection | None:
+        """A connection to `address` that can be used, if there is one."""
         stack = self._idle.get(address)
-        ended = False
         while stack:
             connection = stack.pop()
             if now_s - connection.idle_since_s < IDLE_S:
                 if not connection.ended():
-                    return connection, ended
-                ended = True
+                    return connection
+                self._on_ended(address)
             connection.close()
-        return None, ended
+        return None
 
     async def connect(self, address: str, wire: Wire, timeout_s: float) -> AsyncConnection:
         """A new connection. OSError where there is none in time."""

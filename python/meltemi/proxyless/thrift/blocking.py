@@ -22,7 +22,7 @@ from meltemi.proxyless.thrift.calls import SERVING, Prepared
 from meltemi.proxyless.thrift.codec import Codec
 from meltemi.proxyless.thrift.connection import MAX_SEQID, Connection, Expired, Unsent
 from meltemi.proxyless.thrift.errors import BizStatusError, MetadataError
-from meltemi.proxyless.thrift.limits import SHORTEST_S, of_attempt
+from meltemi.proxyless.thrift.limits import left, of_attempt
 from meltemi.proxyless.thrift.pool import Pool
 from meltemi.proxyless.thrift.service import Method, answer
 from meltemi.proxyless.thrift.settings import Settings
@@ -42,8 +42,8 @@ class Lines:
 
     def __init__(self, settings: Settings, source_address: str | None) -> None:
         self._settings = settings
-        self.pool = Pool(source_address)
         self.verdicts = probe.Verdicts(settings.target)
+        self.pool = Pool(source_address, self.verdicts.forget)
         self._asking = threading.Lock()
         _LINES.add(self)
 
@@ -230,7 +230,7 @@ class ThriftClient:
             sleep(wait_s)
             now_s = monotonic()
             if deadline_s is not None:
-                left_s = max(deadline_s - now_s, SHORTEST_S)
+                left_s = left(deadline_s)
         if result is None:
             return None  # oneway
         if isinstance(result, TApplicationException):
@@ -248,29 +248,21 @@ class ThriftClient:
         limit_s: float | None,
     ) -> Any:
         """One attempt: the decoded result, a `TApplicationException`, or None for oneway.
-
         `AttemptError` where it failed; `BizStatusError` is an answer."""
-        address = call.address
+        address, lines = call.address, self._lines
         deadline_s = None if limit_s is None else now_s + limit_s
-        lines = self._lines
-        left_s = limit_s
-        connection, ended = lines.pool.idle(address, now_s)
+        connection, left_s = lines.pool.idle(address, now_s), limit_s
         while True:
-            fresh = connection is None
-            if ended:
-                lines.verdicts.forget(address)
-            if connection is None:
+            if fresh := connection is None:
                 connection = lines.connect(address, limit_s)
-                if deadline_s is not None:
-                    left_s = max(deadline_s - monotonic(), SHORTEST_S)
+                left_s = None if deadline_s is None else left(deadline_s)
             seqid = connection.seqid = connection.seqid % MAX_SEQID + 1
             try:
                 if left_s != connection.limit_s:
                     connection.limit(left_s)
+                frame = ready.by_wire.get(connection.wire) or ready.frame(connection.wire)
                 if changes := call.request_changes:
                     frame = ready.changed(connection.wire, changes)
-                else:
-                    frame = ready.by_wire.get(connection.wire) or ready.frame(connection.wire)
                 data = frame(seqid, body)
                 if connection.reader is not None or method.oneway:
                     result = _otherwise(method, connection, seqid, data, deadline_s)
@@ -286,21 +278,18 @@ class ThriftClient:
                 connection.close()
                 if fresh:
                     raise attempts.never_sent(address, error) from error
-                connection, ended = lines.pool.idle(address, now_s)
-            except BizStatusError:
+                connection = lines.pool.idle(address, now_s)
+            except (BizStatusError, MetadataError) as error:
                 lines.pool.give(address, connection, monotonic())
-                call.succeeded()
+                if isinstance(error, BizStatusError):
+                    call.succeeded()
                 raise
-            except MetadataError:
-                lines.pool.give(address, connection, monotonic())
-                raise
-            except Exception as error:
+            except BaseException as error:
                 connection.close()
+                if not isinstance(error, Exception):
+                    raise
                 lines.verdicts.forget(address)
                 raise attempts.no_reply(method.path, address, limit_s, error) from error
-            except BaseException:
-                connection.close()
-                raise
         if type(result) is TApplicationException and reply.is_fault_of_endpoint(result):
             raise AttemptError(attempts.STATUS, result, attempts.INTERNAL_ERROR_STATUS)
         if changes := call.response_changes:

@@ -1,6 +1,7 @@
-"""How long a call may take, by its user, its route and its attempts. No clock here."""
+"""How long a call may take, by its user, its route and its attempts."""
 
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 # thriftpy2's own, for a client of which nobody said how long it waits.
@@ -37,6 +38,11 @@ class Limit:
         if self.is_default or self.said_s is None:
             return route_s
         return min(route_s, self.said_s)
+
+
+def left(deadline_s: float) -> float:
+    """Seconds until a time of the monotonic clock; never 0."""
+    return max(deadline_s - monotonic(), SHORTEST_S)
 
 
 def of_attempt(left_s: float | None, per_try_s: float | None) -> float | None:

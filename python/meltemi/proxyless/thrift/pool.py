@@ -5,6 +5,7 @@ used, and so is one that its peer closed, which the kernel is asked before each 
 a call."""
 
 import socket
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -33,17 +34,18 @@ class Pool:
     No lock: a list is a stack whose pushes and pops are whole. A child of a fork starts with
     none."""
 
-    def __init__(self, source_address: str | None) -> None:
+    def __init__(self, source_address: str | None, on_ended: Callable[[str], None]) -> None:
+        """`on_ended` hears of an address whose server closed idle connections: it was replaced or
+        restarted, or is another now."""
         self._source = (source_address, 0) if source_address else None
         self._idle: dict[str, list[Connection]] = {}
+        self._on_ended = on_ended
         self._swept_s = monotonic()
         self._closed = False
 
-    def idle(self, address: str, now_s: float) -> tuple[Connection | None, bool]:
-        """A connection to `address` that can be used, if there is one; and whether the peer had
-        closed others, which says that it was replaced or restarted."""
+    def idle(self, address: str, now_s: float) -> Connection | None:
+        """A connection to `address` that can be used, if there is one."""
         stack = self._idle.get(address)
-        ended = False
         while stack:
             try:
                 connection = stack.pop()
@@ -52,10 +54,10 @@ class Pool:
             idle_s = now_s - connection.idle_since_s
             if idle_s < IDLE_S:
                 if idle_s < _FRESH_S or not connection.poll(0):
-                    return connection, ended
-                ended = True
+                    return connection
+                self._on_ended(address)
             connection.close()
-        return None, ended
+        return None
 
     def connect(self, address: str, wire: Wire, timeout_s: float) -> Connection:
         """A new connection. OSError where there is none in time."""
