@@ -219,6 +219,25 @@ def test_new_routes_wait_for_clusters_that_do_not_exist_yet() -> None:
 
 
 @both
+def test_new_routes_wait_neither_for_what_was_refused_nor_for_what_was_lacking_before(
+    delta: bool,
+) -> None:
+    driver = ready(delta=delta)
+    driver.respond(ROUTE, route("r", "never"))
+    driver.now += READY_S
+    driver.process()
+    assert driver.in_use(ROUTE)["r"] == route("r", "never").body
+    other = messages.message_of(ROUTE).FromString(route("r", "never").body)
+    other.virtual_hosts[0].domains.append("more")
+    driver.respond(ROUTE, messages.resource("r", other))
+    assert driver.in_use(ROUTE)["r"] == messages.resource("r", other).body
+    driver.respond(ROUTE, route("r", "bad"))
+    driver.bad = {"bad"}
+    driver.respond(CLUSTER, cluster("bad"))
+    assert driver.in_use(ROUTE)["r"] == route("r", "bad").body
+
+
+@both
 def test_the_first_routes_of_a_target_do_not_wait_for_anything(delta: bool) -> None:
     driver = ready(delta=delta)
     driver.want("m")

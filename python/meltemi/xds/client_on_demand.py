@@ -130,7 +130,8 @@ class OnDemandState(ClientState):
             if held is None or held.resource.body == resource.body:
                 continue
             try:
-                needs |= self._needs(response.type_url, resource.body)
+                new = self._needs(response.type_url, resource.body)
+                needs |= new - each.children[resource.name]  # what is in use already is as it is
             except (ValueError, LookupError):
                 continue  # refused when its turn comes
         return frozenset(needs)
@@ -155,7 +156,9 @@ class OnDemandState(ClientState):
         """Unlike in `lacking`, what does not exist may still come: the server may make the cluster
         after the route, and meanwhile the old routes are good."""
         each = self._types[type_url]
-        return name in each.held and all(self._is_there(*child) for child in each.children[name])
+        if name not in each.held:
+            return name in each.refused  # it came, and waiting gives no other
+        return all(self._is_there(*child) for child in each.children[name])
 
     def _users_may_be_old(self, now: float) -> bool:
         waiting = any(entry.response.type_url in USERS for entry in self._entries)
