@@ -205,10 +205,16 @@ fn a_late_reply_is_never_given_to_another_request() {
     config.limits.request_timeout = Duration::from_millis(150);
     let engine = start(config, &mesh);
     let mut client = Client::connect(mesh.address);
+    let mut timeouts = 0;
     for round in 0..10 {
         // The same id each time: only the connection tells the replies apart.
         let late = client.call(5, "sleep250", &format!("late{round}"));
-        assert_eq!(late.kind, toy::LOCAL);
+        if late.kind != toy::LOCAL {
+            // A machine so busy that the engine found the reply before it saw that it was late.
+            assert_eq!(late.text(), format!("late{round}@a"));
+            continue;
+        }
+        timeouts += 1;
         assert!(
             late.text().starts_with("timeout: upstream"),
             "{}",
@@ -223,7 +229,8 @@ fn a_late_reply_is_never_given_to_another_request() {
             thread::sleep(Duration::from_millis(10));
         }
     }
-    assert_eq!(stat(&engine, "upstream_rq_timeout"), 10);
+    assert!(timeouts > 5, "{timeouts}");
+    assert_eq!(stat(&engine, "upstream_rq_timeout"), timeouts);
 }
 
 #[test]
