@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from meltemi.model import (
+    ConsistentHash,
     Destination,
     Endpoint,
     HeaderChanges,
@@ -17,6 +18,8 @@ from meltemi.model import (
     Retries,
     ServicePort,
     StringMatch,
+    Subset,
+    TrafficPolicy,
     VirtualService,
 )
 from meltemi.translate import Translator
@@ -384,3 +387,26 @@ def test_a_service_that_gets_a_second_port_changes_the_rules_that_lead_to_it() -
     assert cluster(dataclasses.replace(before, services=services)) == (
         f"outbound|9080||{there.hostname}"
     )
+
+
+def test_a_call_of_ours_hashes_what_the_rules_of_its_destinations_say() -> None:
+    by_user = TrafficPolicy(load_balancer=ConsistentHash("user"))
+    by_lane = TrafficPolicy(load_balancer=ConsistentHash("lane"))
+    subsets = (
+        Subset("v1", (("version", "v1"),)),
+        Subset("v2", (("version", "v2"),), by_lane),
+        Subset("v3", (("version", "v3"),), by_user),
+    )
+    split = http(destinations=(to("v1", 50), to("v2", 50), to("v3", 0)))
+    ruled = rule(policy=by_user, subsets=subsets)
+    for routes, expected in (((http(subset="v2"), split), [["lane"], ["user", "lane"]]), ((), 0)):
+        of = mesh(SERVICE, ruled, *((virtual(*routes),) if routes else ()))
+        (host,) = configuration(of, Client.SDK)["virtual_hosts"]
+        keys = [
+            [policy["header"]["header_name"] for policy in each["route"]["hash_policy"]]
+            for each in host["routes"]
+        ]
+        assert keys == (expected or [["user"]])
+        for client in (Client.GRPC, Client.KITEX):
+            found = resources(of, node(CLIENT, client))["RouteConfiguration"]
+            assert "hash_policy" not in str(found)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from meltemi.model import ConsistentHash, Destination, DestinationRule, MetaRouter, Service
 from meltemi.translate import names, rules
 from meltemi.translate.index import Index
+from meltemi.translate.virtual_services import HttpRules
 
 Hashed = tuple[tuple[str, ConsistentHash], ...]
 """By cluster. Not only of the service itself: a route may lead to other hosts."""
@@ -18,11 +19,14 @@ def clusters(
     rule: DestinationRule | None,
     router: MetaRouter | None,
     namespace: str,
+    http: HttpRules | None = None,
 ) -> Hashed:
-    """For callers of `namespace`. `rule` is the one of the service itself."""
+    """For callers of `namespace`. `rule` is the one of the service itself, `http` what callers
+    without a sidecar go by."""
+    only_ports = dict(http.only_ports) if http is not None else {}
     found: dict[str, ConsistentHash] = {}
     by_host: dict[str, DestinationRule | None] = {service.hostname: rule}
-    for destination in dict.fromkeys(_destinations(service, router)):
+    for destination in dict.fromkeys(_destinations(service, router, http)):
         host = destination.host
         if host not in by_host:
             other = index.mesh.services.get(host)
@@ -31,7 +35,7 @@ def clusters(
         subset = rules.subsets(governing).get(destination.subset) if governing else None
         if subset is None:
             continue
-        for port in (destination.port,) if destination.port else _ports(service):
+        for port in _ports(service, destination, only_ports.get(host)):
             policy = rules.policy(governing, subset if subset.name else None, port)
             if isinstance(policy.load_balancer, ConsistentHash):
                 name = names.outbound(port, destination.subset, host)
@@ -39,16 +43,25 @@ def clusters(
     return tuple(found.items())
 
 
-def _destinations(service: Service, router: MetaRouter | None) -> Iterator[Destination]:
+def _destinations(
+    service: Service, router: MetaRouter | None, http: HttpRules | None
+) -> Iterator[Destination]:
     """A MetaRouter without routes routes like none."""
     if router is None or not router.routes:
         yield Destination(service.hostname)
-        return
-    for route in router.routes:
-        for weighted in route.destinations:
-            yield weighted.destination
+    else:
+        for route in router.routes:
+            for weighted in route.destinations:
+                yield weighted.destination
+    for http_route in http.routes if http is not None else ():
+        for to in http_route.destinations:
+            yield to.destination
 
 
-def _ports(service: Service) -> tuple[int, ...]:
-    """Where a destination names no port, it is the one that the request came for."""
-    return tuple(port.number for port in service.ports)
+def _ports(service: Service, destination: Destination, only: int | None) -> tuple[int, ...]:
+    """Where a destination names no port, it is the one that the request came for; or the `only`
+    one of its host, where calls go by a VirtualService."""
+    if destination.port:
+        return (destination.port,)
+    called = tuple(port.number for port in service.ports)
+    return called if only is None or only in called else (*called, only)

@@ -21,7 +21,8 @@ from meltemi.model import (
 )
 from meltemi.translate import http_matches, kitex, names, retries
 from meltemi.translate.dialect import Dialect
-from meltemi.translate.routes import DEFAULT_ROUTE, meta_route
+from meltemi.translate.hashing import Hashed
+from meltemi.translate.routes import DEFAULT_ROUTE, hash_policy, meta_route
 from meltemi.translate.structs import duration, struct
 from meltemi.translate.virtual_services import HttpRules
 from meltemi.xds import messages
@@ -45,6 +46,8 @@ class HttpPort:
     rules: HttpRules | None
     router: MetaRouter | None
     """Of the same host: it wins where a codec reads the protocol."""
+    hashed: Hashed = ()
+    """The clusters that balance by hash, and by what; for clients that can."""
 
     @property
     def cluster(self) -> str:
@@ -66,7 +69,9 @@ def route_configuration(of: HttpPort, dialect: Dialect) -> Any:
         if dialect is Dialect.KITEX:
             routes = made.routes(kitex.rules_of(of.router))
         else:
-            routes = [meta_route(route, of.port.number, {}) for route in of.router.routes]
+            routes = [
+                meta_route(route, of.port.number, dict(of.hashed)) for route in of.router.routes
+            ]
     elif of.rules is not None:
         routes = made.routes(of.rules)
     else:
@@ -96,7 +101,11 @@ class _Made:
 
     def whole_service(self) -> dict[str, Any]:
         """The only route where no rule says otherwise."""
-        action = {"cluster": self.of.cluster, **self._retries(HttpRoute(), DEFAULT_ROUTE)}
+        action = {
+            "cluster": self.of.cluster,
+            **hash_policy([self.of.cluster], dict(self.of.hashed)),
+            **self._retries(HttpRoute(), DEFAULT_ROUTE),
+        }
         return {"name": DEFAULT_ROUTE, "match": self._any_path, "route": action}
 
     def routes(self, rules: HttpRules) -> list[dict[str, Any]]:
@@ -142,6 +151,10 @@ class _Made:
             body = {"inline_string": f"{rules.namespace}/{rules.name}: {route.refused}"}
             return {"direct_response": {"status": NOT_IMPLEMENTED, "body": body}}
         action = self._destinations(route.destinations, label, rules)
+        used = [self._cluster(to, rules) for to in route.destinations if to.weight]
+        if len(route.destinations) == 1:
+            used = [self._cluster(route.destinations[0], rules)]
+        action |= hash_policy(used, dict(self.of.hashed))
         changes = self._headers(route.request, route.response, label)
         if len(route.destinations) == 1:
             only = route.destinations[0]
@@ -228,9 +241,10 @@ def ports(
     hostname: str,
     rules: HttpRules | None,
     router: MetaRouter | None,
+    hashed: Hashed,
 ) -> list[HttpPort]:
     """Each port of a service."""
     return [
-        HttpPort(hostname, port, codec, rules, router if codec else None)
+        HttpPort(hostname, port, codec, rules, router if codec else None, hashed)
         for port, codec in zip(service_ports, codecs, strict=True)
     ]

@@ -38,7 +38,7 @@ def route_configuration(
         routes = [meta_route(route, port, hashed) for route in router.routes]
     else:
         cluster = names.outbound(port, "", hostname)
-        action = {"cluster": cluster} | _hash_policy([cluster], hashed)
+        action = {"cluster": cluster} | hash_policy([cluster], hashed)
         routes = [{"name": DEFAULT_ROUTE, "match": {"prefix": "/"}, "route": action}]
     return messages.message("envoy.config.route.v3.RouteConfiguration")(
         name=names.route(hostname, port),
@@ -92,7 +92,7 @@ def _action(
     destinations: tuple[WeightedDestination, ...], port: int, hashed: Mapping[str, ConsistentHash]
 ) -> dict[str, Any]:
     used = [cluster_of(each, port) for each in destinations if each.weight > 0]
-    policy = _hash_policy(used, hashed)
+    policy = hash_policy(used, hashed)
     if len(destinations) == 1:
         return {"cluster": cluster_of(destinations[0], port)} | policy
     clusters = [
@@ -103,7 +103,7 @@ def _action(
     return {"weighted_clusters": {"clusters": clusters, "total_weight": {"value": total}}} | policy
 
 
-def _hash_policy(clusters: Iterable[str], hashed: Mapping[str, ConsistentHash]) -> dict[str, Any]:
+def hash_policy(clusters: Iterable[str], hashed: Mapping[str, ConsistentHash]) -> dict[str, Any]:
     """A route has one list for all its clusters. As Istio, each cluster adds its own key; a key
     that is there already is not added again: it would change the hash of every request, so that
     the first percent for a new version moved all callers of the old one."""

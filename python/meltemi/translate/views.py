@@ -184,14 +184,15 @@ def _service(
     rule = index.rules.rule(service, namespace)
     router = index.routers.router(service.hostname, namespace)
     codecs = tuple(index.codecs.get(port.protocol, "") for port in service.ports)
-    hashed: Hashed = ()
-    if index.rules.hashing and dialect is not Dialect.GRPC and any(codecs):
-        hashed = hashing.clusters(index, service, rule, router, namespace)
     own = builder.scope((dialect, service.hostname))
     near = dialect.asks_by_name and namespace == service.namespace
     http = None
     if dialect.takes_http_rules:
         http = index.virtual_services.rules(service, namespace, caller, index.mesh.services)
+    hashed: Hashed = ()
+    sdk = dialect is Dialect.SDK
+    if index.rules.hashing and dialect is not Dialect.GRPC and (any(codecs) or sdk):
+        hashed = hashing.clusters(index, service, rule, router, namespace, http if sdk else None)
     address = index.addresses[service.hostname] if dialect is Dialect.KITEX else ""
     return own.memo.get(
         "service",
@@ -240,7 +241,7 @@ def _build(
         routes=builder.same(
             ("routes of", key),
             _routes(builder, service, router, codecs, hashed)
-            | _http_routes(builder, dialect, service, router, codecs, http),
+            | _http_routes(builder, dialect, service, router, codecs, http, hashed),
         ),
         listeners=builder.same(
             ("listeners of", key),
@@ -286,10 +287,13 @@ def _http_routes(
     router: MetaRouter | None,
     codecs: tuple[str, ...],
     http: HttpRules | None,
+    hashed: Hashed,
 ) -> dict[str, Resource]:
     """As a VirtualService says."""
     if not dialect.takes_http_rules:
         return {}
+    if dialect is not Dialect.SDK:
+        hashed = ()  # neither gRPC's client nor Kitex balances by hash
     return {
         port.name(dialect): builder.resource(
             messages.ROUTE,
@@ -298,7 +302,7 @@ def _http_routes(
             functools.partial(http_routes.route_configuration, port, dialect),
             of=dialect,
         )
-        for port in http_routes.ports(service.ports, codecs, service.hostname, http, router)
+        for port in http_routes.ports(service.ports, codecs, service.hostname, http, router, hashed)
     }
 
 
