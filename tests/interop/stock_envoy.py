@@ -92,6 +92,30 @@ async def envoy(
 
 
 @contextlib.asynccontextmanager
+async def asking(
+    node: dict[str, Any],
+    xds_port: int,
+    listeners: list[dict[str, Any]] | None,
+    admin_port: int,
+    folder: Path,
+    token: str | None = None,
+) -> AsyncIterator[Envoy]:
+    """One that is `node` (`id`, `metadata`) to a control plane, with its listeners from there, or
+    with `listeners` whose routes and clusters alone are from there."""
+    bootstrap = _bootstrap(node["id"], xds_port, admin_port, "DELTA_GRPC")
+    bootstrap["node"].update(node)
+    if token is not None:
+        said = {"key": "authorization", "value": f"Bearer {token}"}
+        services = bootstrap["dynamic_resources"]["ads_config"]["grpc_services"]
+        services[0]["initial_metadata"] = [said]
+    if listeners is not None:
+        del bootstrap["dynamic_resources"]["lds_config"]
+        bootstrap["static_resources"]["listeners"] = listeners
+    async with _running(bootstrap, admin_port, folder) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
 async def standing_alone(
     resources: dict[str, Any], admin_port: int, folder: Path
 ) -> AsyncIterator[Envoy]:
