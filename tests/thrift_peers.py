@@ -248,14 +248,24 @@ class Straight:
     def serves(self, target: Target, prefix: str) -> None:
         self.served[target.text] = prefix
 
-    def call(self, target: Target, path: str, headers: Sequence[tuple[str, str]]) -> Routed:
+    def call(
+        self,
+        target: Target,
+        path: str,
+        headers: Sequence[tuple[str, str]],
+        within_s: float | None = None,
+    ) -> Routed:
         self.asked.append((path, dict(headers)))
         return Routed(self.addresses, self.told, **self.of_call)
 
     async def call_async(
-        self, target: Target, path: str, headers: Sequence[tuple[str, str]]
+        self,
+        target: Target,
+        path: str,
+        headers: Sequence[tuple[str, str]],
+        within_s: float | None = None,
     ) -> Routed:
-        return self.call(target, path, headers)
+        return self.call(target, path, headers, within_s)
 
 
 def mesh_of(*addresses: str, **of_call: Any) -> Any:

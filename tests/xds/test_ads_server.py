@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -168,6 +169,22 @@ async def test_streams_are_limited_for_all_and_for_each_node(start: Start) -> No
     again = await running.stream(node_id="d")
     await again.send(SotwRequest(CLUSTER), node=True)
     assert (await again.read()).resources, "a place that was left can be taken"
+
+
+async def test_the_children_of_a_pre_forking_server_may_share_their_id(start: Start) -> None:
+    """A stream each; docs/operations.md says how many, and no node takes all that there are."""
+    running: Running = await start()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+    limits = ServerLimits()
+    said = f"Of the control plane: {limits.streams:,} streams, {limits.streams_per_node} of one"
+    assert said in page
+    assert 256 < limits.streams_per_node <= limits.streams / 8
+    for _ in range(200):
+        stream = await running.stream(node_id="one")
+        await stream.send(SotwRequest(CLUSTER), node=True)
+        await stream.read()
+    (node,) = running.server.nodes()
+    assert node.streams == 200
 
 
 async def test_names_and_messages_are_limited(start: Start) -> None:

@@ -15,21 +15,21 @@ class Deadline:
     """How long a call, and its attempt of now, may still take; times are `time.monotonic`'s.
 
     The smaller of the route's timeout and the caller's holds. A route's 0 says that the route sets
-    none: it takes nothing away from the caller's.
+    none: it takes nothing away from the caller's. The route's begins when the call is routed: what
+    a first call waits for its rules is of the caller's time alone.
     """
 
-    __slots__ = ("_ends", "_per_try_s", "_tried_until", "began")
+    __slots__ = ("_ends", "_per_try_s", "_tried_until")
 
     def __init__(self, own_s: float | None) -> None:
-        self.began = time.monotonic()
-        self._ends = None if own_s is None else self.began + own_s
+        self._ends = None if own_s is None else time.monotonic() + own_s
         self._per_try_s: float | None = None
         self._tried_until: float | None = None
 
     def routed(self, call: Call) -> None:
         """Takes over what the route of `call` says."""
         if call.timeout_s:
-            self._ends = _earlier(self._ends, self.began + call.timeout_s)
+            self._ends = _earlier(self._ends, time.monotonic() + call.timeout_s)
         self._per_try_s = call.per_try_timeout_s or None
 
     def attempt(self) -> None:

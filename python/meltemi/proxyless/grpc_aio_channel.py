@@ -57,7 +57,8 @@ class AioMeshChannel(grpc.aio.Channel):  # type: ignore[misc]
 
     async def route(self, rpc: Rpc) -> None:
         """Routes `rpc`. Raises what the mesh raises."""
-        rpc.routed(await self.mesh.call_async(self.target, rpc.path, rpc.routing_headers))
+        left_s = rpc.deadline.left_s()
+        rpc.routed(await self.mesh.call_async(self.target, rpc.path, rpc.routing_headers, left_s))
 
     def check_open(self) -> None:
         """Raises UsageError where the channel was closed, as grpcio's own does."""

@@ -13,7 +13,7 @@ from meltemi.engine import Call
 from meltemi.proxyless import baggage
 from meltemi.proxyless.calls import Deadline, Pair, changed
 from meltemi.proxyless.context import Outgoing, outgoing
-from meltemi.proxyless.errors import DirectResponseError, MeltemiError
+from meltemi.proxyless.errors import CallTimeoutError, DirectResponseError, MeltemiError
 from meltemi.proxyless.target import Target
 from meltemi.proxyless.tracing import call_span
 
@@ -167,6 +167,8 @@ def status_of(error: MeltemiError) -> tuple[grpc.StatusCode, str]:
     """The status by which a gRPC caller is told of `error`."""
     if isinstance(error, DirectResponseError):
         return _OF_HTTP.get(error.status, Code.UNKNOWN), str(error)
+    if isinstance(error, CallTimeoutError):
+        return Code.DEADLINE_EXCEEDED, str(error)
     return Code.UNAVAILABLE, str(error)
 
 

@@ -47,7 +47,8 @@ class MeshChannel(grpc.Channel):  # type: ignore[misc]
         if self._closed:
             raise ValueError("Cannot invoke RPC on closed channel!")  # as grpcio does
         try:
-            rpc.routed(self.mesh.call(self.target, rpc.path, rpc.routing_headers))
+            left_s = rpc.deadline.left_s()
+            rpc.routed(self.mesh.call(self.target, rpc.path, rpc.routing_headers, left_s))
         except MeltemiError as error:
             return _not_sent(error)
         return None

@@ -14,7 +14,7 @@ from meltemi.engine import Call
 from meltemi.proxyless import baggage
 from meltemi.proxyless.calls import Deadline, Pair, changed
 from meltemi.proxyless.context import Outgoing, outgoing
-from meltemi.proxyless.errors import MeltemiError
+from meltemi.proxyless.errors import CallTimeoutError, MeltemiError
 from meltemi.proxyless.target import Target
 from meltemi.proxyless.tracing import http_span
 
@@ -51,6 +51,12 @@ class Exchange:
         pairs = [(name.lower(), value) for name, value in self._headers if name.lower() != "host"]
         pairs.append((":method", self._request.method))
         return pairs
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long the caller waits for a way to send: httpx's connect timeout; None: no limit."""
+        limits: dict[str, float | None] = self._request.extensions.get("timeout") or {}
+        return limits.get("connect")
 
     def routed(self, call: Call) -> None:
         """`call` is the choice for this request."""
@@ -226,10 +232,11 @@ def target_text(request: httpx.Request) -> str:
     return f"http://{url.netloc.decode('ascii')}"
 
 
-def unroutable(exchange: Exchange, error: MeltemiError) -> httpx.ConnectError:
+def unroutable(exchange: Exchange, error: MeltemiError) -> httpx.TransportError:
     """What the caller is told of a request that found no way; ends `exchange`."""
     exchange.over(error)
-    return httpx.ConnectError(str(error), request=exchange._request)
+    kind = httpx.ConnectTimeout if isinstance(error, CallTimeoutError) else httpx.ConnectError
+    return kind(str(error), request=exchange._request)
 
 
 def _with_context(headers: list[Pair], what: Outgoing) -> list[Pair]:

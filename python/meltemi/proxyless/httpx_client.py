@@ -61,7 +61,9 @@ class MeshTransport(httpx.BaseTransport):
         target = _target(self._mesh, self._targets, request)
         exchange = Exchange(request, target)
         try:
-            call = self._mesh.call(target, exchange.path, exchange.routing_headers)
+            call = self._mesh.call(
+                target, exchange.path, exchange.routing_headers, exchange.patience_s
+            )
         except DirectResponseError as answer:
             return exchange.answered_by_route(answer.status, answer.body)
         except MeltemiError as error:
@@ -117,7 +119,9 @@ class AsyncMeshTransport(httpx.AsyncBaseTransport):
         target = _target(self._mesh, self._targets, request)
         exchange = Exchange(request, target)
         try:
-            call = await self._mesh.call_async(target, exchange.path, exchange.routing_headers)
+            call = await self._mesh.call_async(
+                target, exchange.path, exchange.routing_headers, exchange.patience_s
+            )
         except DirectResponseError as answer:
             return exchange.answered_by_route(answer.status, answer.body)
         except MeltemiError as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meltemi.engine import Call, DirectResponse, NoEndpoint, NoRoute, NotKnown, Overflow
 from meltemi.proxyless import fork
 from meltemi.proxyless.errors import (
+    CallTimeoutError,
     CircuitBreakerError,
     ClosedError,
     DirectResponseError,
@@ -144,9 +145,13 @@ class Mesh:
         self._feed.want(found)
         return found
 
-    def call(self, target: Target, path: str, headers: Headers = ()) -> Call:
+    def call(
+        self, target: Target, path: str, headers: Headers = (), within_s: float | None = None
+    ) -> Call:
         """Routes a call and picks its first endpoint. What the target needs is waited for the first
-        time, at most `ready_timeout_s`. Raises the errors of `meltemi.proxyless.errors`."""
+        time, at most `ready_timeout_s`, and not longer than `within_s`, the time that the caller
+        gives the call. Raises the errors of `meltemi.proxyless.errors`: CallTimeoutError where that
+        time is over first."""
         listener = self._listeners.get(target.listener, target.listener)
         try:
             return self._route(listener, target.authority, path, headers, self._caller)
@@ -154,9 +159,11 @@ class Mesh:
             pass
         except _REFUSED as exc:
             raise _public(exc) from None
-        return self._first_call(target, path, headers)
+        return self._first_call(target, path, headers, within_s)
 
-    async def call_async(self, target: Target, path: str, headers: Headers = ()) -> Call:
+    async def call_async(
+        self, target: Target, path: str, headers: Headers = (), within_s: float | None = None
+    ) -> Call:
         """`call`, without blocking the event loop."""
         listener = self._listeners.get(target.listener, target.listener)
         try:
@@ -166,7 +173,7 @@ class Mesh:
         except _REFUSED as exc:
             raise _public(exc) from None
         self._feed.want(target)
-        deadline = time.monotonic() + self._options.ready_timeout_s
+        deadline = self._patience_ends(within_s)
         while True:
             seen = self._feed.changes.count
             found = self._try(target, path, headers)
@@ -174,7 +181,7 @@ class Mesh:
                 return found
             self._give_up_if_hopeless(target, found)
             if not await self._feed.changes.wait_async(seen, deadline):
-                raise self._not_ready(target, found)
+                raise self._not_ready(target, found, within_s)
 
     def on_fork(
         self,
@@ -195,9 +202,11 @@ class Mesh:
 
     # === the first call ===
 
-    def _first_call(self, target: Target, path: str, headers: Headers) -> Call:
+    def _first_call(
+        self, target: Target, path: str, headers: Headers, within_s: float | None
+    ) -> Call:
         self._feed.want(target)
-        deadline = time.monotonic() + self._options.ready_timeout_s
+        deadline = self._patience_ends(within_s)
         while True:
             seen = self._feed.changes.count
             found = self._try(target, path, headers)
@@ -205,7 +214,12 @@ class Mesh:
                 return found
             self._give_up_if_hopeless(target, found)
             if not self._feed.changes.wait(seen, deadline):
-                raise self._not_ready(target, found)
+                raise self._not_ready(target, found, within_s)
+
+    def _patience_ends(self, within_s: float | None) -> float:
+        """When the wait of a first call that begins now is over; of time.monotonic."""
+        ready_s = self._options.ready_timeout_s
+        return time.monotonic() + (ready_s if within_s is None else min(ready_s, within_s))
 
     def _try(self, target: Target, path: str, headers: Headers) -> Call | NotKnown:
         listener = self._listeners.get(target.listener, target.listener)
@@ -228,15 +242,20 @@ class Mesh:
         if why is not None:
             raise NotReadyError(target.text, _named(found or lacking.missing), why)
 
-    def _not_ready(self, target: Target, lacking: NotKnown) -> NotReadyError:
+    def _not_ready(self, target: Target, lacking: NotKnown, within_s: float | None) -> MeltemiError:
         status = self._feed.status()
-        waited = f"nothing came within {self._options.ready_timeout_s:g} s"
+        own = within_s is not None and within_s < self._options.ready_timeout_s
+        waited_s = within_s if own else self._options.ready_timeout_s
+        waited = f"nothing came within {waited_s:g} s"
+        if own:
+            waited += ", the time of the call,"
         if status.connected:
             said = [state.error for state in status.types.values() if state.error]
             why = f"{waited} from {status.server}" + (f", refused: {said[0]}" if said else "")
         else:
             why = f"{waited}: no control plane at {status.server} ({status.last_error})"
-        return NotReadyError(target.text, _named(lacking.missing), why)
+        lacked = NotReadyError(target.text, _named(lacking.missing), why)
+        return CallTimeoutError(str(lacked)) if own else lacked
 
     # === what is known ===
 

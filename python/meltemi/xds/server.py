@@ -70,7 +70,7 @@ class ServerLimits:
     """What all nodes together, one node, and one stream may take."""
 
     streams: int = 4096
-    streams_per_node: int = 128
+    streams_per_node: int = 512
     """The children of a pre-forking server have a stream each, and one id."""
     request_bytes: int = 4 * 1024 * 1024
     stream: Limits = field(default_factory=Limits)

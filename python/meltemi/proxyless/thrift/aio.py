@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 from thriftpy2.thrift import TApplicationException
 
 from meltemi.proxyless.context import outgoing
+from meltemi.proxyless.errors import CallTimeoutError
 from meltemi.proxyless.thrift import attempts, probe, reply, ttheader
 from meltemi.proxyless.thrift.aio_connection import AsyncConnection, AsyncPool
 from meltemi.proxyless.thrift.attempts import AttemptError
 from meltemi.proxyless.thrift.calls import SERVING, Prepared
 from meltemi.proxyless.thrift.codec import Codec
 from meltemi.proxyless.thrift.connection import MAX_SEQID, Expired, Unsent
-from meltemi.proxyless.thrift.errors import BizStatusError, MetadataError
-from meltemi.proxyless.thrift.limits import left, of_attempt
+from meltemi.proxyless.thrift.errors import BizStatusError, MetadataError, ThriftTimeoutError
+from meltemi.proxyless.thrift.limits import after_wait, left, of_attempt
 from meltemi.proxyless.thrift.service import Method, answer
 from meltemi.proxyless.thrift.settings import Settings
 from meltemi.proxyless.thrift.wire import Wire
@@ -114,6 +115,7 @@ class AsyncThriftClient:
         self._settings = settings
         self._target = target
         self._call = mesh.call_async
+        self._patience_s = settings.limit.patience_s
         self._source_address = mesh.source_address
         self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLines] = (
             weakref.WeakKeyDictionary()
@@ -184,12 +186,17 @@ class AsyncThriftClient:
     async def _invoke(
         self, method: Method, ready: Prepared, body: bytes, calls: "list[Call] | None"
     ) -> Any:
-        call = await self._call(self._target, method.path, ready.attributes)
+        began_s = monotonic()
+        try:
+            call = await self._call(self._target, method.path, ready.attributes, self._patience_s)
+        except CallTimeoutError as error:
+            raise ThriftTimeoutError(str(error)) from error
         if calls is not None:
             calls.append(call)
-        limit_s = self._settings.limit.of_call(call.timeout_s)
-        per_try_s = call.per_try_timeout_s
         now_s = monotonic()
+        limit_s = self._settings.limit.of_call(call.timeout_s)
+        limit_s = after_wait(limit_s, self._patience_s, now_s - began_s)
+        per_try_s = call.per_try_timeout_s
         deadline_s = None if limit_s is None else now_s + limit_s
         left_s = limit_s
         while True:

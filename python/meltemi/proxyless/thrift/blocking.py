@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from thriftpy2.thrift import TApplicationException
 
 from meltemi.proxyless.context import outgoing
+from meltemi.proxyless.errors import CallTimeoutError
 from meltemi.proxyless.thrift import attempts, probe, reply, ttheader
 from meltemi.proxyless.thrift.attempts import AttemptError
 from meltemi.proxyless.thrift.calls import SERVING, Prepared
 from meltemi.proxyless.thrift.codec import Codec
 from meltemi.proxyless.thrift.connection import MAX_SEQID, Connection, Expired, Unsent
-from meltemi.proxyless.thrift.errors import BizStatusError, MetadataError
-from meltemi.proxyless.thrift.limits import left, of_attempt
+from meltemi.proxyless.thrift.errors import BizStatusError, MetadataError, ThriftTimeoutError
+from meltemi.proxyless.thrift.limits import after_wait, left, of_attempt
 from meltemi.proxyless.thrift.pool import Pool
 from meltemi.proxyless.thrift.service import Method, answer
 from meltemi.proxyless.thrift.settings import Settings
@@ -127,6 +128,7 @@ class ThriftClient:
         self._settings = settings
         self._target = target
         self._call = mesh.call
+        self._patience_s = settings.limit.patience_s
         self._lines = Lines(settings, mesh.source_address)
         self._codecs: list[Codec] = []
         # A client sees few different limits of routes.
@@ -202,12 +204,17 @@ class ThriftClient:
         codec: Codec,
         calls: "list[Call] | None",
     ) -> Any:
-        call = self._call(self._target, method.path, ready.attributes)
+        began_s = monotonic()
+        try:
+            call = self._call(self._target, method.path, ready.attributes, self._patience_s)
+        except CallTimeoutError as error:
+            raise ThriftTimeoutError(str(error)) from error
         if calls is not None:
             calls.append(call)
-        limit_s = self._limit_s(call.timeout_s)
-        per_try_s = call.per_try_timeout_s
         now_s = monotonic()
+        limit_s = self._limit_s(call.timeout_s)
+        limit_s = after_wait(limit_s, self._patience_s, now_s - began_s)
+        per_try_s = call.per_try_timeout_s
         deadline_s = None if limit_s is None else now_s + limit_s
         left_s = limit_s
         while True:

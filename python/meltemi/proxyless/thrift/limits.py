@@ -8,6 +8,8 @@ from typing import Final
 DEFAULT_S: Final = 3.0
 # What is left of a time that is over: the kernel takes 0 for no limit.
 SHORTEST_S: Final = 0.000_001
+# Routing that takes less did not wait.
+WAITED_S: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,11 @@ class Limit:
             )
         return cls(timeout_s, is_default=False)
 
+    @property
+    def patience_s(self) -> float | None:
+        """How long a first call may wait for its route, of what the user said; None: nothing."""
+        return None if self.is_default else self.said_s
+
     def of_call(self, route_s: float | None) -> float | None:
         """Seconds that a call may take with all its attempts; None: no limit.
 
@@ -43,6 +50,16 @@ class Limit:
 def left(deadline_s: float) -> float:
     """Seconds until a time of the monotonic clock; never 0."""
     return max(deadline_s - monotonic(), SHORTEST_S)
+
+
+def after_wait(limit_s: float | None, patience_s: float | None, waited_s: float) -> float | None:
+    """What is left of a call's limit when its route is there after `waited_s`.
+
+    The wait is of the time that the user gave, not of the route's. There is none to speak of for
+    any call but the first."""
+    if limit_s is None or patience_s is None or waited_s < WAITED_S:
+        return limit_s
+    return max(min(limit_s, patience_s - waited_s), SHORTEST_S)
 
 
 def of_attempt(left_s: float | None, per_try_s: float | None) -> float | None:
