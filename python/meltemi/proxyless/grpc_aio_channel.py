@@ -22,6 +22,7 @@ from meltemi.proxyless.grpc_aio_calls import (
     UnaryUnaryCall,
 )
 from meltemi.proxyless.grpc_aio_replay import AioReplay
+from meltemi.proxyless.grpc_aio_status import keep_status
 from meltemi.proxyless.grpc_calls import Metadata, Rpc, channel_options
 from meltemi.proxyless.grpc_endpoints import Endpoint, Endpoints
 from meltemi.proxyless.mesh import Mesh
@@ -195,6 +196,8 @@ class _Method:
                 credentials=credentials,
                 compression=compression,
             )
+            if replay is not None:
+                keep_status(inner)
             inner.add_done_callback(lambda _: endpoints.over(endpoint))
             return inner
 
