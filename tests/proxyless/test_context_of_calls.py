@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import httpx
 import pytest
 from meltemi.proxyless import baggage, handoff, metainfo
 from meltemi.proxyless.context import incoming, outgoing
@@ -119,6 +120,33 @@ def test_metainfo_of_http_has_kitexs_names() -> None:
     assert outgoing(context).http == (("rpc-transit-a", "2"), ("rpc-persist-my-key", "1"))
     received = incoming(outgoing(context).http)
     assert (metainfo.value("MY_KEY", received), metainfo.value("A", received)) == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("USER", "ann\r\nx-admin: 1"),
+        ("USER\r\nX-ADMIN", "1"),
+        ("USER", "Zo\xeb"),
+        ("USER", "\udcff"),
+        ("USER", "a\0b"),
+        ("USER", " ann"),
+        ("THE USER", "ann"),
+        ("US:ER", "ann"),
+    ],
+)
+def test_metainfo_of_thrift_that_no_header_can_be_made_of_is_in_none(key: str, value: str) -> None:
+    context = incoming({f"RPC_PERSIST_{key}": value, "RPC_PERSIST_LANE": "a b"})
+    assert outgoing(context).http == (("rpc-persist-lane", "a b"),)
+    assert outgoing(context).grpc == (("rpc-persist-lane", "a b"),)
+    assert outgoing(context).thrift == {f"RPC_PERSIST_{key}": value, "RPC_PERSIST_LANE": "a b"}
+    httpx.Request("GET", "http://books.mesh", headers=outgoing(context).http)
+
+
+def test_metainfo_is_no_binary_metadata_of_grpc() -> None:
+    context = incoming({"RPC_PERSIST_KEY_BIN": "ann"})
+    assert outgoing(context).http == (("rpc-persist-key-bin", "ann"),)
+    assert outgoing(context).grpc == ()
 
 
 @pytest.mark.parametrize(("key", "value"), [("", "v"), ("k", ""), ("Baggage", "a=b")])

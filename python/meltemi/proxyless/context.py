@@ -10,6 +10,7 @@ over to threads, executors and queues.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from urllib.parse import unquote, unquote_plus
@@ -26,6 +27,9 @@ _TRACE = TraceContextTextMapPropagator()
 _PLACE = "_meltemi_outgoing"  # of an Outgoing on its context, which never changes
 _OTHER_BAGGAGE = (("ot-baggage-", unquote), ("uberctx-", unquote_plus))  # OpenTracing's, Jaeger's
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+# Headers that HTTP and gRPC both carry: gRPC's names, and values of visible ASCII and blanks.
+_NAME = re.compile(r"[a-z0-9_.-]+").fullmatch
+_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?").fullmatch
 
 
 class Outgoing:
@@ -54,7 +58,10 @@ class Outgoing:
 
     @property
     def http(self) -> tuple[tuple[str, str], ...]:
-        """Headers of an HTTP request: W3C's own, and the metainfo as `rpc-transit-`, …"""
+        """Headers of an HTTP request: W3C's own, and the metainfo as `rpc-transit-`, …
+
+        Metainfo that no header can be made of (Thrift's are any bytes) stays here: it would make
+        the request fail, or another of it."""
         if self._http is None:
             self._http = self.headers + self._metainfo_headers()
         return self._http
@@ -65,7 +72,8 @@ class Outgoing:
         if self._grpc is None:
             prefix = metainfo.HTTP_TRANSIENT_PREFIX
             doubled = tuple((prefix + name, value) for name, value in self.headers)
-            self._grpc = self.headers + doubled + self._metainfo_headers()
+            texts = [pair for pair in self._metainfo_headers() if not pair[0].endswith("-bin")]
+            self._grpc = (*self.headers, *doubled, *texts)
         return self._grpc
 
     @property
@@ -90,7 +98,9 @@ class Outgoing:
             for key, value in self.persistent.items()
             if key not in metainfo.RESERVED
         ]
-        return tuple(pairs)
+        return tuple(
+            (name, value) for name, value in pairs if _NAME(name) and _VALUE(value)
+        )
 
 
 def outgoing(context: Context | None = None, span: Span | None = None) -> Outgoing:
