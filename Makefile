@@ -27,9 +27,10 @@ build: .venv/.built ## Build the engine and install the package into .venv
 		--no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: build ## Run the guided tours, of Thrift and of Dubbo
+demo: build ## Run the guided tours: Thrift, Dubbo, and calls without a sidecar
 	@$(BIN)/meltemi demo thrift
 	@$(BIN)/meltemi demo dubbo
+	@$(BIN)/meltemi demo proxyless
 
 test: test-rust test-python ## Run all tests
 

@@ -11,11 +11,15 @@ DOCUMENTS = (
     "README.md",
     "examples/thrift/README.md",
     "examples/dubbo/README.md",
+    "examples/proxyless/README.md",
     "docs/configuration.md",
     "docs/commands.md",
     "docs/operations.md",
     "docs/without-sidecar.md",
+    "docs/proxyless-guide.md",
 )
+PAGES = (*DOCUMENTS, "docs/proxyless.md", "docs/proxyless-http-grpc.md", "docs/proxyless-thrift.md")
+"""With those whose examples are run in `tests/proxyless`."""
 _BLOCK = re.compile(
     r"(?:^<!-- test: ([^\n]*?) -->\n)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import click
 import pytest
-from documents import DOCUMENTS, ROOT, blocks, read, section, table
+from documents import DOCUMENTS, PAGES, ROOT, blocks, read, section, table
 from meltemi.cli import cli
 from meltemi.config.kinds import KINDS
 from meltemi.config.schema.types import NotYet, Schema
@@ -59,7 +59,7 @@ def test_the_page_has_each_command_with_all_its_options(path: tuple[str, ...]) -
             assert f"`{' '.join(other)} " in text or f"`{' '.join(other)}`" in text
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", PAGES)
 def test_commands_and_options_in_documents_exist(document: str) -> None:
     for line in _command_lines(document):
         words = shlex.split(line, comments=True)
@@ -233,7 +233,7 @@ def test_lines_are_at_most_100_columns(document: str) -> None:
     assert [line for line in read(document).splitlines() if len(line) > 100] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", PAGES)
 def test_links_lead_somewhere(document: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", read(document)):
         name, _, anchor = target.partition("#")

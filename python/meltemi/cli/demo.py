@@ -9,7 +9,11 @@ import click
 
 from meltemi.cli.errors import Failure
 
-TOURS = {"dubbo": "meltemi.local.tour_dubbo", "thrift": "meltemi.local.tour_thrift"}
+TOURS = {
+    "dubbo": "meltemi.local.tour_dubbo",
+    "proxyless": "meltemi.local.tour_proxyless",
+    "thrift": "meltemi.local.tour_thrift",
+}
 
 
 @click.command()

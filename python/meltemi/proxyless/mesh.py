@@ -233,6 +233,8 @@ class Mesh:
     def _give_up_if_hopeless(self, target: Target, lacking: NotKnown) -> None:
         """Raises NotReadyError where the server said that something does not exist."""
         why = self._feed.why_not(target)
+        if why is not None:
+            why += f"; {self._where_names_are}"
         found = [each for each in lacking.missing if tuple(each) in self._feed.absent]
         if why is None and found:
             why = NO_SUCH
@@ -241,6 +243,14 @@ class Mesh:
                 why, found = f"what came was refused: {reason}", [(kind, name)]
         if why is not None:
             raise NotReadyError(target.text, _named(found or lacking.missing), why)
+
+    @property
+    def _where_names_are(self) -> str:
+        """What may be wrong with a name that the server does not know."""
+        return (
+            f"is it a service of namespace {self._options.namespace!r} with this port? "
+            "Others are SERVICE.NAMESPACE:PORT"
+        )
 
     def _not_ready(self, target: Target, lacking: NotKnown, within_s: float | None) -> MeltemiError:
         status = self._feed.status()
