@@ -238,3 +238,21 @@ def test_connections_of_a_loop_that_ended_are_given_up(
     assert len(client._by_loop) == 1
     client._by_loop.clear()
     gc.collect()
+
+
+async def test_a_silent_endpoint_keeps_no_call_to_another_waiting(module: Any) -> None:
+    silent = Scripted(lambda _data: b"")
+    answers = Scripted(reply_to)
+    client = client_of(module, silent.address, wire="auto", timeout_s=1.5)
+    asking = asyncio.ensure_future(client.nothing("t"))
+    while not silent.read:
+        await asyncio.sleep(0.001)
+    client.mesh.addresses = (answers.address,)
+    began = time.monotonic()
+    await client.nothing("u")
+    assert time.monotonic() - began < 0.4
+    with pytest.raises(CallTimeoutError):
+        await asking
+    client.close()
+    silent.close()
+    answers.close()

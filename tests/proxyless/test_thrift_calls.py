@@ -176,6 +176,45 @@ def test_what_a_call_without_time_learned_of_an_endpoint_serves_the_next(module:
     peer.close()
 
 
+def test_a_silent_endpoint_keeps_no_call_to_another_waiting(module: Any) -> None:
+    silent = Scripted(lambda _data: b"")
+    answers = Scripted(reply_to)
+    with (
+        client_of(module, silent.address, wire="auto", timeout_s=1.5) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        asking = pool.submit(client.nothing, "t")
+        while not silent.read:
+            time.sleep(0.001)
+        client.mesh.addresses = (answers.address,)
+        began = time.monotonic()
+        client.nothing("u")
+        assert time.monotonic() - began < 0.4
+        client.mesh.addresses = (silent.address,)
+        with pytest.raises(CallTimeoutError):
+            asking.result()
+    silent.close()
+    answers.close()
+
+
+def test_who_waits_for_what_another_asks_waits_no_longer_than_its_time(module: Any) -> None:
+    silent = Scripted(lambda _data: b"")
+    client = client_of(module, silent.address, wire="auto", timeout_s=0.3)
+    patient = client_of(module, silent.address, wire="auto", timeout_s=1.5)
+    client._lines = patient._lines
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(patient.nothing, "t")
+        while not silent.read:
+            time.sleep(0.001)
+        began = time.monotonic()
+        with pytest.raises(CallTimeoutError, match=r"did not say within 0\.3 s"):
+            client.nothing("u")
+        assert time.monotonic() - began < 0.8
+        with pytest.raises(CallTimeoutError):
+            asking.result()
+    silent.close()
+
+
 def test_a_call_is_what_kitex_writes(module: Any) -> None:
     peer = Scripted(lambda data: reply_to(data, b"\x0b\x00\x00\x00\x00\x00\x01x\x00"))
     client = client_of(module, peer.address, timeout_s=2.5, caller="productpage")
@@ -505,15 +544,18 @@ def test_the_smallest_of_all_time_limits_holds(
     peer.close()
 
 
-def test_a_reply_that_comes_in_pieces_is_limited_as_a_whole(module: Any) -> None:
+@pytest.mark.parametrize("wire", ["ttheader", "unframed"])
+def test_a_reply_that_comes_in_pieces_is_limited_as_a_whole(module: Any, wire: str) -> None:
     def dribble(data: bytes) -> bytes | None:
-        for byte in reply_to(data)[:-1]:
+        framed = data if wire == "ttheader" else len(data).to_bytes(4, "big") + data
+        reply = reply_to(framed)
+        for byte in reply[0 if wire == "ttheader" else 4 : -1]:
             peer.connections[0].sendall(bytes([byte]))
             time.sleep(0.05)
         return b""
 
     peer = Scripted(dribble)
-    client = client_of(module, peer.address, timeout_s=0.3)
+    client = client_of(module, peer.address, timeout_s=0.3, wire=wire)
     began = time.monotonic()
     with pytest.raises(CallTimeoutError):
         client.nothing("t")

@@ -51,7 +51,7 @@ class AsyncLines:
         self._settings = settings
         self.verdicts = probe.Verdicts(settings.target)
         self.pool = AsyncPool(source_address, self.verdicts.forget)
-        self._asking = asyncio.Lock()
+        self._asking: dict[str, asyncio.Lock] = {}
 
     async def connect(self, address: str, limit_s: float | None) -> AsyncConnection:
         """A new connection. `AttemptError` where there is none."""
@@ -70,31 +70,53 @@ class AsyncLines:
         wire = self.verdicts.known(address, monotonic())
         if wire is not None:
             return wire
-        async with self._asking:
-            wire = self.verdicts.known(address, monotonic())
-            if wire is not None:
-                return wire
-            deadline_s = None if limit_s is None else monotonic() + limit_s
-            while (question := self.verdicts.next_question(address)) is not None:
-                asked, wait_s = question
-                began_s = monotonic()
-                if deadline_s is not None:
-                    wait_s = min(wait_s, deadline_s - began_s)
-                answer = probe.Answer.SILENCE
-                if wait_s > 0:
-                    answer = await self._ask(address, asked, wait_s)
-                now_s = monotonic()
-                waited_s = now_s - began_s
-                if not self.verdicts.answered(address, asked, answer, waited_s, now_s):
-                    raise attempts.silent(address, limit_s)
-                if answer is probe.Answer.YES:
-                    return asked
+        deadline_s = None if limit_s is None else monotonic() + limit_s
+        asking = self._asking.setdefault(address, asyncio.Lock())
+        try:
+            async with asyncio.timeout(limit_s):
+                await asking.acquire()
+        except TimeoutError:
+            raise attempts.silent(address, limit_s) from None
+        try:
+            return await self._found_wire(address, limit_s, deadline_s)
+        finally:
+            self._asking.pop(address, None)
+            asking.release()
+
+    async def _found_wire(
+        self, address: str, limit_s: float | None, deadline_s: float | None
+    ) -> Wire:
+        wire = self.verdicts.known(address, monotonic())
+        if wire is not None:
+            return wire
+        while (question := self.verdicts.next_question(address)) is not None:
+            asked, wait_s = question
+            began_s = monotonic()
+            if deadline_s is not None:
+                wait_s = min(wait_s, deadline_s - began_s)
+            answer = probe.Answer.SILENCE
+            if wait_s > 0:
+                answer = await self._ask(address, asked, wait_s, deadline_s)
+            now_s = monotonic()
+            waited_s = now_s - began_s
+            if not self.verdicts.answered(address, asked, answer, waited_s, now_s):
+                raise attempts.silent(address, limit_s)
+            if answer is probe.Answer.YES:
+                return asked
         raise attempts.speaks_nothing(address)
 
-    async def _ask(self, address: str, wire: Wire, limit_s: float) -> probe.Answer:
-        connection = await self.pool.connect(address, wire, self._settings.connect_timeout_s)
+    async def _ask(
+        self, address: str, wire: Wire, wait_s: float, deadline_s: float | None
+    ) -> probe.Answer:
+        timeout_s = self._settings.connect_timeout_s
+        if deadline_s is not None:
+            timeout_s = min(timeout_s, left(deadline_s))
+        connection = await self.pool.connect(address, wire, timeout_s)
+        ends_s = monotonic() + wait_s
+        if deadline_s is not None:
+            ends_s = min(ends_s, deadline_s)
         try:
-            connection.deadline_s = monotonic() + limit_s
+            connection.deadline_s = ends_s
             connection.send(probe.PROBES[wire])
             return probe.judge(wire, await connection.read(4096))
         except Expired:

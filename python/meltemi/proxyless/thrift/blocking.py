@@ -45,12 +45,12 @@ class Lines:
         self._settings = settings
         self.verdicts = probe.Verdicts(settings.target)
         self.pool = Pool(source_address, self.verdicts.forget)
-        self._asking = threading.Lock()
+        self._asking: dict[str, threading.Lock] = {}
         _LINES.add(self)
 
     def in_child(self) -> None:
         """A forked child begins anew: sockets are the parent's, locks may be held by nobody."""
-        self._asking = threading.Lock()
+        self._asking = {}
         self.pool.forget()
 
     def connect(self, address: str, limit_s: float | None) -> Connection:
@@ -70,31 +70,48 @@ class Lines:
         wire = self.verdicts.known(address, monotonic())
         if wire is not None:
             return wire
-        with self._asking:
-            wire = self.verdicts.known(address, monotonic())
-            if wire is not None:
-                return wire
-            deadline_s = None if limit_s is None else monotonic() + limit_s
-            while (question := self.verdicts.next_question(address)) is not None:
-                asked, wait_s = question
-                began_s = monotonic()
-                if deadline_s is not None:
-                    wait_s = min(wait_s, deadline_s - began_s)
-                answer = probe.Answer.SILENCE
-                if wait_s > 0:
-                    answer = self._ask(address, asked, wait_s)
-                now_s = monotonic()
-                waited_s = now_s - began_s
-                if not self.verdicts.answered(address, asked, answer, waited_s, now_s):
-                    raise attempts.silent(address, limit_s)
-                if answer is probe.Answer.YES:
-                    return asked
+        deadline_s = None if limit_s is None else monotonic() + limit_s
+        asking = self._asking.setdefault(address, threading.Lock())
+        if not asking.acquire(timeout=-1 if limit_s is None else limit_s):
+            raise attempts.silent(address, limit_s)
+        try:
+            return self._found_wire(address, limit_s, deadline_s)
+        finally:
+            self._asking.pop(address, None)
+            asking.release()
+
+    def _found_wire(self, address: str, limit_s: float | None, deadline_s: float | None) -> Wire:
+        wire = self.verdicts.known(address, monotonic())
+        if wire is not None:
+            return wire
+        while (question := self.verdicts.next_question(address)) is not None:
+            asked, wait_s = question
+            began_s = monotonic()
+            if deadline_s is not None:
+                wait_s = min(wait_s, deadline_s - began_s)
+            answer = probe.Answer.SILENCE
+            if wait_s > 0:
+                answer = self._ask(address, asked, wait_s, deadline_s)
+            now_s = monotonic()
+            waited_s = now_s - began_s
+            if not self.verdicts.answered(address, asked, answer, waited_s, now_s):
+                raise attempts.silent(address, limit_s)
+            if answer is probe.Answer.YES:
+                return asked
         raise attempts.speaks_nothing(address)
 
-    def _ask(self, address: str, wire: Wire, limit_s: float) -> probe.Answer:
-        connection = self.pool.connect(address, wire, self._settings.connect_timeout_s)
+    def _ask(
+        self, address: str, wire: Wire, wait_s: float, deadline_s: float | None
+    ) -> probe.Answer:
+        timeout_s = self._settings.connect_timeout_s
+        if deadline_s is not None:
+            timeout_s = min(timeout_s, left(deadline_s))
+        connection = self.pool.connect(address, wire, timeout_s)
+        ends_s = monotonic() + wait_s
+        if deadline_s is not None:
+            ends_s = min(ends_s, deadline_s)
         try:
-            connection.limit(limit_s)
+            connection.limit_until(ends_s)
             connection.send(probe.PROBES[wire], None)
             return probe.judge(wire, connection.read(4096))
         except Expired:
@@ -312,4 +329,5 @@ def _otherwise(
     connection.send(data, deadline_s)
     if method.oneway:
         return None
+    connection.deadline_s = deadline_s
     return reply.read_unframed(method, seqid, connection.reader)

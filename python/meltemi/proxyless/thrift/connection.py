@@ -16,6 +16,7 @@ from meltemi.proxyless.thrift.message import frame_bytes
 from meltemi.proxyless.thrift.wire import Wire, WireError
 
 _FIRST_READ_BYTES: Final = 16 * 1024
+_MOST_READ_BYTES: Final = 1 << 20
 MAX_SEQID: Final = 0x7FFFFFFF
 ENDED: Final = select.POLLIN | select.POLLRDHUP | select.POLLHUP | select.POLLERR
 _CLOSED: Final = "the peer closed the connection"
@@ -45,6 +46,7 @@ class Connection:
         "_recv",
         "_send",
         "_socket",
+        "deadline_s",
         "idle_since_s",
         "limit_s",
         "poll",
@@ -64,6 +66,8 @@ class Connection:
         # poll(0): whether the peer closed, or sent what nobody asked for.
         self.poll = poll.poll
         self.limit_s: float | None = None
+        # Until when (monotonic clock) what `reader` reads must be there; None: for ever.
+        self.deadline_s: float | None = None
         self.wire = wire
         self.idle_since_s = 0.0
         # Ids of messages are 1, 2, … `MAX_SEQID`, 1.
@@ -119,13 +123,14 @@ class Connection:
 
     def _send_rest(self, rest: memoryview, deadline_s: float | None) -> None:
         while rest:
-            self._limit_until(deadline_s)
+            self.limit_until(deadline_s)
             try:
                 rest = rest[self._send(rest) :]
             except BlockingIOError:
                 raise Expired from None
 
-    def _limit_until(self, deadline_s: float | None) -> None:
+    def limit_until(self, deadline_s: float | None) -> None:
+        """As `limit`, by a time of the monotonic clock. `Expired` where it is past."""
         if deadline_s is not None:
             left_s = deadline_s - monotonic()
             if left_s <= 0:
@@ -134,14 +139,14 @@ class Connection:
 
     def _read_rest(self, have: bytearray, deadline_s: float | None) -> bytes:
         while (size := frame_bytes(have)) is None:
-            self._limit_until(deadline_s)
+            self.limit_until(deadline_s)
             have += self.read(_FIRST_READ_BYTES)
         if len(have) > size:
             raise WireError(f"{len(have) - size} bytes behind it that nobody asked for")
         # As the bytes come: a length that a peer only claims takes no memory.
         while len(have) < size:
-            self._limit_until(deadline_s)
-            have += self.read(min(size - len(have), 1 << 20))
+            self.limit_until(deadline_s)
+            have += self.read(min(size - len(have), _MOST_READ_BYTES))
         return bytes(have)
 
     def read(self, size: int) -> bytes:
@@ -170,7 +175,9 @@ class _SocketSource:
         self._connection = connection
 
     def read(self, size: int) -> bytes:
-        return self._connection.read(size)
+        connection = self._connection
+        connection.limit_until(connection.deadline_s)
+        return connection.read(min(size, _MOST_READ_BYTES))  # `size` is what the peer claims
 
     def is_open(self) -> bool:
         return True

@@ -99,7 +99,7 @@ class Verdicts:
         for wire in PROBES:
             if wire not in asked.refused:
                 return wire, max(ANSWER_S - asked.silent_s.get(wire, 0.0), 0.0)
-        del self._asked[address]
+        self._asked.pop(address, None)
         return None
 
     def answered(
