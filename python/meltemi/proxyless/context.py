@@ -98,9 +98,7 @@ class Outgoing:
             for key, value in self.persistent.items()
             if key not in metainfo.RESERVED
         ]
-        return tuple(
-            (name, value) for name, value in pairs if _NAME(name) and _VALUE(value)
-        )
+        return tuple((name, value) for name, value in pairs if _NAME(name) and _VALUE(value))
 
 
 def outgoing(context: Context | None = None, span: Span | None = None) -> Outgoing:

@@ -293,10 +293,7 @@ class ThriftClient:
                 else:
                     data = connection.exchange(data, deadline_s)
                     result = reply.read(method, seqid, data, codec)
-                if data[4] == _TTHEADER and reply.says_it_closes(data):
-                    connection.close()
-                else:
-                    lines.pool.give(address, connection, monotonic())
+                closes = data[4] == _TTHEADER and reply.says_it_closes(data)
                 break
             except Unsent as error:
                 connection.close()
@@ -314,6 +311,11 @@ class ThriftClient:
                     raise
                 lines.verdicts.forget(address)
                 raise attempts.no_reply(method.path, address, limit_s, error) from error
+        # Not above: what a signal's handler raises would close what another thread has by now.
+        if closes:
+            connection.close()
+        else:
+            lines.pool.give(address, connection, monotonic())
         if type(result) is TApplicationException and reply.is_fault_of_endpoint(result):
             raise AttemptError(attempts.STATUS, result, attempts.INTERNAL_ERROR_STATUS)
         if changes := call.response_changes:

@@ -29,14 +29,13 @@ class Codec:
 
     def encode(self, struct: Any) -> bytes:
         """`struct` in binary. `TDecodeException` where a value is not of its field's type."""
-        self._writer.write_struct(struct)
         memory = self._memory
+        memory.clean()  # here: what failed or was interrupted half-way is in no later call
+        self._writer.write_struct(struct)
         body: bytes = memory.getvalue()
         if len(body) > self._KEPT_BYTES:
             self._memory = TMemoryBuffer()
             self._writer = TBinaryProtocol(self._memory)
-        else:
-            memory.clean()
         return body
 
     def decode(self, struct: Any, data: bytes, at: int) -> Any:
