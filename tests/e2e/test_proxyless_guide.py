@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pydoc
 import re
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 from documents import ROOT, block, blocks
+from meltemi import proxyless
+from meltemi.proxyless.mesh import Mesh as ProxylessMesh
 from mesh import Mesh, eventually, running
 
 PAGE = "docs/proxyless-guide.md"
@@ -135,3 +138,27 @@ def test_what_the_page_says_of_other_commands_is_so(shop: Mesh) -> None:
     assert (explained.code, "takes route rest" in explained.out) == (0, True)
     found = shop.meltemi("analyze", str(shop.directory), mesh=False)
     assert found.code == 0, found.err
+
+
+def test_a_call_that_no_route_takes_is_told_how_to_see_why(shop: Mesh) -> None:
+    rules = shop.directory / "rules.yaml"
+    before = rules.read_text()
+    documents = list(yaml.safe_load_all(before))
+    (own,) = (each for each in documents if each["spec"]["hosts"] == ["details"])
+    own["spec"]["http"] = own["spec"]["http"][:1]  # the lane of env=dev alone
+    program = block(PAGE, "wrong").text.replace("detials", "details")
+    saved(rules, yaml.safe_dump_all(documents))
+    try:
+        assert eventually(lambda: ran(program, shop), 20)
+        said = ran(program, shop)
+        assert said.startswith("ConnectError: none of the 1 routes of virtual host")
+        assert said.endswith("mesh.explain says why, route by route")
+    finally:
+        saved(rules, before)
+
+
+def test_help_of_the_package_begins_with_how_it_is_used() -> None:
+    text = pydoc.plain(pydoc.render_doc(proxyless))
+    for client in ("thrift", "grpc", "httpx", "thrift_async", "grpc_aio", "httpx_async"):
+        assert f"mesh.{client}" in text.partition("PACKAGE CONTENTS")[0]
+        assert getattr(ProxylessMesh, client).__doc__

@@ -47,6 +47,12 @@ def test_what_is_no_target_is_refused(text: str) -> None:
         Target.parse(text)
 
 
+@pytest.mark.parametrize("text", ["reviews:x", "reviews:70000"])
+def test_a_wrong_port_is_answered_with_what_a_port_is(text: str) -> None:
+    with pytest.raises(SettingsError, match=f"'{text}' is no HOST:PORT, .* from 1 to 65535$"):
+        Target.parse(text)
+
+
 @pytest.mark.parametrize(
     ("host", "full"),
     [

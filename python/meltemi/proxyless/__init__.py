@@ -2,10 +2,19 @@
 
     from meltemi import proxyless
 
-    mesh = proxyless.connect()
-    reviews = mesh.thrift("reviews:9080", ReviewsService)
+    mesh = proxyless.connect()                               # a Mesh; settings of the environment
+    reviews = mesh.thrift("reviews:9080", ReviewsService)    # calls as on thriftpy2's client
+    channel = mesh.grpc("ratings.default:9080")              # a grpc.Channel, for any stub
+    books = mesh.httpx("http://details:9080")                # an httpx.Client
 
-`connect` gives a `mesh.Mesh`; `errors` says what its calls fail with.
+For asyncio: `mesh.thrift_async`, `mesh.grpc_aio`, `mesh.httpx_async`. `mesh.explain` says where a
+call would go and why, `mesh.status` how it is with the control plane. What calls fail with is a
+`MeltemiError` (for httpx and gRPC the `__cause__` of their own errors).
+
+Servers hand on the context of their callers with `thrift.mesh_server`, `http_server.asgi` and
+`wsgi`, `grpc_server.interceptor` and `aio_interceptor`; threads, pools and queues with `handoff`.
+
+All times are seconds, as `float`. The way from an existing client is docs/proxyless-guide.md.
 """
 
 from __future__ import annotations

@@ -84,7 +84,12 @@ class Mesh:
     # === clients ===
 
     def thrift(self, target: str, service: Any, **options: Any) -> Any:
-        """A blocking thriftpy2 client of `service`; see `meltemi.proxyless.thrift.client`."""
+        """A blocking thriftpy2 client of `service`, the class that thriftpy2 makes of a service.
+
+        `options` are those of `meltemi.proxyless.thrift.client`: `wire`, `timeout_s`,
+        `connect_timeout_s`, `package`, `multiplexed`, `caller`. Raises SettingsError for a target
+        that is no HOST:PORT, ValueError or TypeError for other arguments.
+        """
         from meltemi.proxyless import thrift
 
         return thrift.client(self, target, service, **options)
@@ -96,19 +101,21 @@ class Mesh:
         return thrift.async_client(self, target, service, **options)
 
     def grpc(self, target: str, **options: Any) -> grpc_package.Channel:
-        """A channel for generated stubs; see `meltemi.proxyless.grpc_channel`."""
+        """A channel for generated stubs. `options=` are grpcio's, for each endpoint. Raises
+        SettingsError for a target that is no HOST:PORT; calls raise grpc.RpcError."""
         from meltemi.proxyless import grpc_channel
 
         return grpc_channel.channel(self, target, **options)
 
     def grpc_aio(self, target: str, **options: Any) -> grpc_package.aio.Channel:
-        """The same for asyncio; see `meltemi.proxyless.grpc_aio_channel`."""
+        """The same for asyncio: a `grpc.aio.Channel`; calls raise grpc.aio.AioRpcError."""
         from meltemi.proxyless import grpc_aio_channel
 
         return grpc_aio_channel.channel(self, target, **options)
 
     def httpx(self, base_url: str, **options: Any) -> httpx_package.Client:
-        """An `httpx.Client`; `options` are its own."""
+        """An `httpx.Client` for `http://HOST:PORT`; `options` are its own. Requests raise httpx's
+        errors, whose `__cause__` is ours where no route or endpoint was found."""
         from meltemi.proxyless import httpx_client
 
         return httpx_client.client(self, base_url, **options)
@@ -403,8 +410,9 @@ def _named(missing: Iterable[Sequence[str]]) -> list[tuple[str, str]]:
 def _public(exc: Exception) -> MeltemiError:
     if isinstance(exc, DirectResponse):
         return DirectResponseError(exc.status, exc.body)
+    if isinstance(exc, NoRoute):
+        return NoRouteError(f"{exc}; mesh.explain says why, route by route")
     for kind, public in (
-        (NoRoute, NoRouteError),
         (NoEndpoint, NoEndpointError),
         (Overflow, CircuitBreakerError),
     ):

@@ -43,7 +43,8 @@ class Target:
             parts = urlsplit(written if separator else f"//{written}")
             host, port = parts.hostname, parts.port
         except ValueError as exc:
-            raise SettingsError([f"{text!r} is no HOST:PORT: {exc}"]) from exc
+            wanted = "HOST:PORT, as in reviews:9080, with a port from 1 to 65535"
+            raise SettingsError([f"{text!r} is no {wanted}"]) from exc
         host = (host or "").rstrip(".")
         if not host or any(c.isspace() for c in host) or port == 0:
             raise SettingsError([f"{text!r} is no HOST:PORT, as in reviews:9080"])
