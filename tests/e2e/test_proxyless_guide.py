@@ -162,3 +162,16 @@ def test_help_of_the_package_begins_with_how_it_is_used() -> None:
     for client in ("thrift", "grpc", "httpx", "thrift_async", "grpc_aio", "httpx_async"):
         assert f"mesh.{client}" in text.partition("PACKAGE CONTENTS")[0]
         assert getattr(ProxylessMesh, client).__doc__
+
+
+def test_the_clients_of_the_readme_call_the_shop(shop: Mesh) -> None:
+    before = (
+        'import thriftpy2\nshop = thriftpy2.load("examples/proxyless/shop.thrift", "shop_thrift")\n'
+    )
+    after = """
+print(details.get("/Emma").json()["version"], reviews.one("Emma").stars_by)
+print(ratings.unary_unary("/shop.Ratings/One")(b"Emma", timeout=3).decode())
+"""
+    said = ran(before + block("README.md", "proxyless").text + after, shop)
+    assert "route: rest" in said
+    assert said.split()[-3:] == ["v1", "v1", "v1"]
