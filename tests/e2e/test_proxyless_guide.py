@@ -7,6 +7,7 @@ import os
 import pydoc
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,6 +118,12 @@ def saved(path: Path, text: str) -> None:
     new = path.with_suffix(".new")
     new.write_text(text)
     new.replace(path)
+
+
+def test_what_the_workloads_know_is_kept_with_the_mesh(shop: Mesh) -> None:
+    folder = shop.directory / ".meltemi" / "last-known"
+    eventually(lambda: len(list(folder.glob("*.json"))) == 3, 20)  # the front and two reviews
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_the_readme_of_the_example_shows_what_the_front_answers(shop: Mesh) -> None:

@@ -73,6 +73,7 @@ def test_it_finds_the_control_plane_and_who_it_is(shop: Mesh, environment: dict[
     assert environment["MELTEMI_XDS_ADDRESS"] == environment["KITEX_XDS_ISTIO_ADDR"] == xds
     assert environment["MELTEMI_XDS_NODE_ID"] == node
     assert len(environment["MELTEMI_XDS_TOKEN"]) == 64
+    assert environment["MELTEMI_XDS_LAST_KNOWN"] == str(shop.directory / ".meltemi" / "last-known")
     path = Path(environment["GRPC_XDS_BOOTSTRAP"])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     bootstrap = json.loads(path.read_text())

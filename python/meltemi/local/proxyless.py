@@ -10,6 +10,8 @@ from typing import Any, Final
 
 CLUSTER: Final = "Kubernetes"
 """Istio's name of the only cluster."""
+LAST_KNOWN: Final = "last-known"
+"""The folder of what the mesh's own clients knew: it goes with the mesh, not to the user's home."""
 
 
 class ProxylessNode:
@@ -42,12 +44,15 @@ class ProxylessNode:
             "node": {"id": self._instance["node_id"], "metadata": metadata},
         }
 
-    def environment(self, xds_address: str, token: str, grpc_bootstrap: Path) -> dict[str, str]:
+    def environment(
+        self, xds_address: str, token: str, grpc_bootstrap: Path, last_known: Path
+    ) -> dict[str, str]:
         """The variables beside those that every workload has."""
         return {
             "MELTEMI_XDS_ADDRESS": xds_address,
             "MELTEMI_XDS_TOKEN": token,
             "MELTEMI_XDS_NODE_ID": self._instance["node_id"],
+            "MELTEMI_XDS_LAST_KNOWN": str(last_known),
             "GRPC_XDS_BOOTSTRAP": str(grpc_bootstrap),
             "KITEX_XDS_ISTIO_ADDR": xds_address,
             "KITEX_XDS_METAS": json.dumps(self.metadata(), sort_keys=True),

@@ -23,7 +23,7 @@ import httpx
 from meltemi.controlplane.tokens import Tokens
 from meltemi.local.guardian import Guardian
 from meltemi.local.process import Command, Process, resolve
-from meltemi.local.proxyless import ProxylessNode
+from meltemi.local.proxyless import LAST_KNOWN, ProxylessNode
 from meltemi.local.state import State
 from meltemi.local.steering import workload_versions
 from meltemi.local.subnet import Subnet
@@ -334,7 +334,8 @@ class Replica:
         """What a workload without a sidecar asks the control plane with."""
         node = ProxylessNode(self._workload, self._instance)
         self._up.state.write(self._bootstrap, node.grpc_bootstrap(xds_address))
-        return node.environment(xds_address, token, self._up.state.root / self._bootstrap)
+        root = self._up.state.root
+        return node.environment(xds_address, token, root / self._bootstrap, root / LAST_KNOWN)
 
 
 def _row(process: Process) -> dict[str, Any]:
