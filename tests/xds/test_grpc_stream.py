@@ -109,6 +109,15 @@ def test_the_end_says_the_servers_word_and_reason() -> None:
     assert pair.stream.ended == StreamEnded("UNAUTHENTICATED", "the token is over")
 
 
+def test_the_servers_reason_is_one_short_line() -> None:
+    pair = Pair()
+    pair.answer(b"last")
+    pair.end("14", "down%0D%0AWARNING: all is lost%1B[2J" + "x" * 5000)
+    assert pair.stream.ended is not None
+    assert pair.stream.ended.details.startswith("down  WARNING: all is lost [2Jxxx")
+    assert len(pair.stream.ended.details) == 1000
+
+
 def test_an_end_without_messages_is_an_end() -> None:
     pair = Pair()
     headers = [*HEADERS, ("grpc-status", "12"), ("grpc-message", "no such method")]

@@ -25,6 +25,8 @@ WINDOW_BYTES: Final = 8 * 1024 * 1024
 """What a server may send before we answer that it was read: a whole mesh in one go."""
 MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 """A length above it is no response of a control plane, but bytes of something else."""
+SHOWN_CHARS: Final = 1000
+"""Of what a server says about the end."""
 FRAME_HEAD_BYTES: Final = 9
 PREFIX_BYTES: Final = 5
 CODES: Final = (
@@ -140,7 +142,9 @@ class GrpcStream:
             del self._partial[: FRAME_HEAD_BYTES + length]
 
     def _end_with(self, code: str, details: str) -> None:
-        self.ended = self.ended or StreamEnded(code, details)
+        """`details` may be the server's own words: they go into the log as one line."""
+        shown = "".join(each if each.isprintable() else " " for each in details[:SHOWN_CHARS])
+        self.ended = self.ended or StreamEnded(code, shown)
 
     def _take(self, event: Any) -> list[bytes | Metadata]:
         match event:
