@@ -256,3 +256,20 @@ async def test_a_silent_endpoint_keeps_no_call_to_another_waiting(module: Any) -
     client.close()
     silent.close()
     answers.close()
+
+
+async def test_what_a_peer_sends_unasked_is_not_kept(module: Any) -> None:
+    peer = Scripted(reply_to)
+    client = client_of(module, peer.address)
+    await client.nothing("t")
+    [connection] = peer.connections
+    sent = 0
+    with pytest.raises(ConnectionError):
+        for _ in range(200):
+            sent += await asyncio.to_thread(connection.send, b"x" * (1 << 20))
+            await asyncio.sleep(0)
+    assert sent < 100 << 20
+    await client.nothing("u")
+    assert len(peer.connections) == 2
+    client.close()
+    peer.close()

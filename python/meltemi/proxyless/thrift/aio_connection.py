@@ -14,7 +14,7 @@ from thriftpy2.contrib.aio.transport.buffered import TAsyncBufferedTransport
 from meltemi.proxyless.thrift.connection import ENDED, Expired, Unsent
 from meltemi.proxyless.thrift.message import frame_bytes
 from meltemi.proxyless.thrift.pool import IDLE_S, host_and_port
-from meltemi.proxyless.thrift.wire import Wire, WireError
+from meltemi.proxyless.thrift.wire import MAX_FRAME_BYTES, Wire, WireError
 
 _CLOSED: Final = "the peer closed the connection"
 
@@ -27,6 +27,8 @@ class AsyncConnection(asyncio.Protocol):
         self.idle_since_s = 0.0
         # Until when (monotonic clock) the call that is on it waits; None: for ever.
         self.deadline_s: float | None = None
+        # Whether a call is on it; what comes while there is none is not kept.
+        self.busy = True
         # Ids of messages are 1, 2, … `connection.MAX_SEQID`, 1.
         self.seqid = 0
         self._have = bytearray()
@@ -51,8 +53,11 @@ class AsyncConnection(asyncio.Protocol):
         self._poll = poll.poll
 
     def data_received(self, data: bytes) -> None:
-        self._have += data
-        self._wake()
+        if self.busy and len(self._have) <= MAX_FRAME_BYTES:
+            self._have += data
+            self._wake()
+        else:
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = exc or ConnectionResetError(_CLOSED)
@@ -148,6 +153,7 @@ class AsyncPool:
             connection = stack.pop()
             if now_s - connection.idle_since_s < IDLE_S:
                 if not connection.ended():
+                    connection.busy = True
                     return connection
                 self._on_ended(address)
             connection.close()
@@ -173,6 +179,7 @@ class AsyncPool:
             connection.close()
             return
         connection.idle_since_s = monotonic()
+        connection.busy = False
         self._idle.setdefault(address, []).append(connection)
         if self._sweeper is None:
             loop = asyncio.get_running_loop()
