@@ -18,7 +18,7 @@ from meltemi.proxyless import metainfo
 from meltemi.proxyless import thrift as mesh_thrift
 from meltemi.proxyless.context import outgoing
 from meltemi.proxyless.thrift import calls, message, ttheader
-from meltemi.proxyless.thrift.request import Request, parse
+from meltemi.proxyless.thrift.request import Manner, Request, parse
 from meltemi.proxyless.thrift.wire import Wire
 from opentelemetry import baggage
 from opentelemetry.trace import get_current_span
@@ -90,6 +90,10 @@ async def _stop(server: Any, loop: asyncio.AbstractEventLoop) -> None:
     if tasks:  # they end with their callers' connections
         await asyncio.wait(tasks, timeout=2)
     await asyncio.sleep(0.01)
+
+
+def written(wire: Wire, body: bytes, seqid: int = 0) -> Request:
+    return Request(Manner(wire, {}), body, seqid)
 
 
 def asked(port: int, data: bytes, pieces: int = 1) -> bytes:
@@ -199,7 +203,7 @@ def test_a_call_of_kitex_is_served_in_its_context_and_answered_in_ttheader(
 
     handler.seen = look
     body = message.head(b"ping", message.CALL) + struct.pack(">I", 9) + b"\0"
-    request = Request(Wire.TTHEADER_FRAMED if framed else Wire.TTHEADER, body, header_seqid=9)
+    request = written(Wire.TTHEADER_FRAMED if framed else Wire.TTHEADER, body, 9)
     texts = {
         "RPC_TRANSIT_baggage": "env=dev",
         "RPC_TRANSIT_traceparent": TRACEPARENT,
@@ -251,17 +255,41 @@ def test_wires_may_change_from_connection_to_connection_and_headers_from_call_to
     body = message.head(b"ping", message.CALL) + struct.pack(">I", 1) + b"\0"
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         for wire in (Wire.TTHEADER, Wire.FRAMED, Wire.THEADER, Wire.TTHEADER_FRAMED):
-            connection.sendall(Request(wire, body, 3).framed(body, {}))
+            connection.sendall(written(wire, body, 3).framed(body, {}))
             reply = parse(_frame(connection))
             assert reply.wire is wire
     # Two calls in one packet are two calls.
-    one = Request(Wire.TTHEADER, body, 3).framed(body, {})
+    one = written(Wire.TTHEADER, body, 3).framed(body, {})
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(one + one)
         answers = b""
         while (size := message.frame_bytes(answers)) is None or len(answers) < 2 * size:
             answers += connection.recv(65_536)
         assert len(answers) == 2 * size
+
+
+def test_a_call_is_served_in_its_own_context_however_the_last_one_was_written(
+    handler: Handler, port: int
+) -> None:
+    lanes: list[object] = []
+    handler.seen = lambda _method: lanes.append(dict(baggage.get_all()))
+    ping = message.head(b"ping", message.CALL) + struct.pack(">I", 7) + b"\0"
+    note = message.head(b"nothing", message.CALL) + struct.pack(">I", 7) + b"\0"
+    dev, prod = {"RPC_TRANSIT_baggage": "env=dev"}, {"RPC_TRANSIT_baggage": "env=pro"}
+    calls_made = [(dev, ping), (dev, ping), (dev, note), (prod, note), ({}, note), (dev, ping)]
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for number, (texts, body) in enumerate(calls_made):
+            frame = written(Wire.TTHEADER, body, number).framed(body, texts)
+            connection.sendall(frame)
+            reply = parse(_frame(connection))
+            assert reply.header_seqid == number
+            assert message.read_head(reply.payload, 0).name == (
+                b"ping" if body is ping else b"nothing"
+            )
+        connection.sendall(written(Wire.FRAMED, ping).framed(ping, {}))
+        assert parse(_frame(connection)).wire is Wire.FRAMED
+    none: dict[str, str] = {}
+    assert lanes == [{"env": "dev"}] * 3 + [{"env": "pro"}, none, {"env": "dev"}, none]
 
 
 def _frame(connection: socket.socket) -> bytes:
@@ -276,8 +304,8 @@ def test_a_second_message_hidden_in_a_frame_is_not_a_call(handler: Handler, port
     handler.seen = called.append
     body = message.head(b"ping", message.CALL) + struct.pack(">I", 1) + b"\0"
     hidden = message.head(b"nothing", message.CALL) + struct.pack(">I", 2) + b"\0"
-    asked(port, Request(Wire.FRAMED, body).framed(body + hidden, {}))
-    asked(port, Request(Wire.TTHEADER, body).framed(body + hidden, {}))
+    asked(port, written(Wire.FRAMED, body).framed(body + hidden, {}))
+    asked(port, written(Wire.TTHEADER, body).framed(body + hidden, {}))
     assert called == ["ping", "ping"]
 
 
@@ -305,14 +333,14 @@ def test_a_business_status_is_written_as_kitex_does(handler: Handler, port: int)
 
     handler.seen = refuse
     body = message.head(b"ping", message.CALL) + struct.pack(">I", 1) + b"\0"
-    reply = parse(asked(port, Request(Wire.TTHEADER, body, 1).framed(body, {})))
+    reply = parse(asked(port, written(Wire.TTHEADER, body, 1).framed(body, {})))
     assert reply.texts == {
         "biz-status": "404",
         "biz-message": "keins da",
         "biz-extra": '{"k": "v"}',
     }
     assert message.read_head(reply.payload, 0)[:3] == (b"ping", message.REPLY, 1)
-    reply = parse(asked(port, Request(Wire.FRAMED, body).framed(body, {})))
+    reply = parse(asked(port, written(Wire.FRAMED, body).framed(body, {})))
     assert message.read_head(reply.payload, 0).kind == message.EXCEPTION
     assert b"keins da (business status 404)" in reply.payload
     assert exchange(port, body)[:16] == message.head(b"ping", message.EXCEPTION) + b"\0\0\0\1"

@@ -10,11 +10,12 @@ from thriftpy2.contrib.aio.transport.buffered import TAsyncBufferedTransport
 from thriftpy2.thrift import TApplicationException
 from thriftpy2.transport import TMemoryBuffer
 
+from meltemi.proxyless.context import incoming
 from meltemi.proxyless.thrift import message
 from meltemi.proxyless.thrift.calls import SERVING
 from meltemi.proxyless.thrift.codec import over_bytes, protocol_over
 from meltemi.proxyless.thrift.errors import BizStatusError
-from meltemi.proxyless.thrift.request import Request, is_unframed, method_of, parse
+from meltemi.proxyless.thrift.request import Manner, Request, is_unframed, method_of, parse
 from meltemi.proxyless.thrift.server import (
     application_error,
     as_application_error,
@@ -46,6 +47,7 @@ class AsyncDownstream:
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._have = b""
+        self._manner: Manner | None = None
         self.unframed: Any = None
 
     async def next(self) -> Request | None:
@@ -62,9 +64,11 @@ class AsyncDownstream:
             self.unframed = AsyncUnframed(made(buffered), compact)
             return None
         try:
-            return parse(await self._frame())
+            request = parse(await self._frame(), self._manner)
         except WireError as error:
             raise refused(error) from None
+        self._manner = request.manner
+        return request
 
     async def _frame(self) -> bytes:
         have = bytearray(self._have)
@@ -175,7 +179,7 @@ class AsyncProcessor:
     async def _framed(self, request: Request) -> bytes:
         both = _Bytes(request)
         added: dict[str, str] = {}
-        with serving(request.texts, request.method, added):
+        with serving(request.manner.context(), request.method, added):
             try:
                 await self._processor.process(both, both)
             except BizStatusError as error:
@@ -187,7 +191,7 @@ class AsyncProcessor:
 
     async def _unframed(self, both: AsyncUnframed) -> bytes:
         """Serves a call; the answer is written already, but for an error that is returned."""
-        with serving({}, None, {}):
+        with serving(incoming(), None, {}):
             try:
                 await self._processor.process(both, both)
                 return b""

@@ -5,20 +5,20 @@ one thread at a time. The reader stands on a stream that says where it ends: thr
 buffer would make values of what is not there when a message is cut."""
 
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 
 from thriftpy2.protocol import TBinaryProtocol
 from thriftpy2.protocol.compact import TCompactProtocol
 from thriftpy2.transport import TBufferedTransport, TMemoryBuffer
+
+# A buffer that grew beyond this by a large message is not kept.
+_KEPT_BYTES: Final = 1 << 20
 
 
 class Codec:
     """Encodes structs to bytes and decodes them from bytes."""
 
     __slots__ = ("_buffered", "_memory", "_read_struct", "_stream", "_writer")
-
-    # A buffer that grew beyond this by a large message is not kept.
-    _KEPT_BYTES = 1 << 20
 
     def __init__(self) -> None:
         self._stream = BytesIO()
@@ -33,7 +33,7 @@ class Codec:
         memory.clean()  # here: what failed or was interrupted half-way is in no later call
         self._writer.write_struct(struct)
         body: bytes = memory.getvalue()
-        if len(body) > self._KEPT_BYTES:
+        if len(body) > _KEPT_BYTES:
             self._memory = TMemoryBuffer()
             self._writer = TBinaryProtocol(self._memory)
         return body
@@ -46,6 +46,40 @@ class Codec:
         self._stream.seek(at)
         self._buffered.clean()
         return self._read_struct(struct)
+
+
+class ServerCodec:
+    """Protocols for the calls of one connection, one after the other, and what is answered."""
+
+    __slots__ = ("_buffered", "_memory", "_reader", "_stream", "_writer", "_written")
+
+    def __init__(self) -> None:
+        self._stream = BytesIO()
+        self._buffered = TBufferedTransport(self._stream)
+        self._reader = TBinaryProtocol(self._buffered)
+        self._memory = TMemoryBuffer()
+        self._writer = TBinaryProtocol(self._memory)
+        self._written = self._memory
+
+    def over(self, payload: bytes, *, compact: bool) -> tuple[Any, Any]:
+        """What reads the message `payload`, and what its answer is written to."""
+        if compact:
+            self._written = TMemoryBuffer()
+            reader = over_bytes(payload, compact=True)
+            return reader, protocol_over(self._written, compact=True)
+        self._stream.__init__(payload)  # type: ignore[misc] # shows other bytes without a copy
+        self._buffered.clean()
+        self._memory.clean()
+        self._written = self._memory
+        return self._reader, self._writer
+
+    def written(self) -> bytes:
+        """The answer, whole."""
+        data: bytes = self._written.getvalue()
+        if len(data) > _KEPT_BYTES:
+            self._memory = TMemoryBuffer()
+            self._writer = TBinaryProtocol(self._memory)
+        return data
 
 
 def protocol_over(transport: Any, *, compact: bool) -> Any:

@@ -6,7 +6,6 @@ runs in the OpenTelemetry context that came with the call. `aio_server` has the 
 asyncio."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from opentelemetry.context import Context, attach, detach
@@ -20,10 +19,11 @@ from thriftpy2.transport.base import TTransportException
 from meltemi.proxyless.context import incoming
 from meltemi.proxyless.thrift import message
 from meltemi.proxyless.thrift.calls import SERVING
-from meltemi.proxyless.thrift.codec import over_bytes, protocol_over
+from meltemi.proxyless.thrift.codec import ServerCodec, over_bytes, protocol_over
 from meltemi.proxyless.thrift.errors import BizStatusError
 from meltemi.proxyless.thrift.request import (
     ANSWERING,
+    Manner,
     Request,
     is_unframed,
     method_of,
@@ -42,6 +42,9 @@ class Downstream:
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._have = b""
+        # How the last call was written.
+        self._manner: Manner | None = None
+        self.codec = ServerCodec()
         # What reads messages without frames, once the caller has begun to send such.
         self.unframed: Any = None
 
@@ -59,9 +62,11 @@ class Downstream:
             self.unframed = Unframed(protocol_over(TBufferedTransport(self), compact=compact))
             return None
         try:
-            return parse(self._frame())
+            request = parse(self._frame(), self._manner)
         except WireError as error:
             raise refused(error) from None
+        self._manner = request.manner
+        return request
 
     def _first_bytes(self) -> bytes:
         try:
@@ -72,7 +77,11 @@ class Downstream:
             raise TTransportException(TTransportException.TIMED_OUT, "idle") from None
 
     def _frame(self) -> bytes:
-        have = bytearray(self._have)
+        whole = self._have
+        if message.frame_bytes(whole) == len(whole):
+            self._have = b""
+            return whole
+        have = bytearray(whole)
         while (size := message.frame_bytes(have)) is None or len(have) < size:
             wanted = _READ_BYTES if size is None else min(size - len(have), 1 << 20)
             have += self._transport.read(max(wanted, _READ_BYTES))
@@ -146,27 +155,28 @@ class Processor:
     def process(self, downstream: Downstream, _: Downstream) -> None:
         """Serves one call. Raises what thriftpy2's processors raise."""
         request = downstream.next()
-        data = self._unframed(downstream.unframed) if request is None else self._framed(request)
+        if request is None:
+            data = self._unframed(downstream.unframed)
+        else:
+            data = self._framed(request, downstream.codec)
         if data:
             downstream.write(data)
 
-    def _framed(self, request: Request) -> bytes:
-        memory = TMemoryBuffer()
-        writer = protocol_over(memory, compact=request.is_compact)
-        reader = over_bytes(request.payload, compact=request.is_compact)
+    def _framed(self, request: Request, codec: ServerCodec) -> bytes:
+        reader, writer = codec.over(request.payload, compact=request.is_compact)
         added: dict[str, str] = {}
-        with serving(request.texts, request.method, added):
+        with serving(request.manner.context(), request.method, added):
             try:
                 self._processor.process(reader, writer)
             except BizStatusError as error:
                 return business_error(request, error, added)
-        reply = memory.getvalue()
+        reply = codec.written()
         return request.framed(reply, added) if reply else b""
 
     def _unframed(self, reader: Unframed) -> bytes:
         memory = TMemoryBuffer()
         writer = protocol_over(memory, compact=reader.is_compact)
-        with serving({}, None, {}):
+        with serving(incoming(), None, {}):
             try:
                 self._processor.process(reader, writer)
             except BizStatusError as error:
@@ -211,13 +221,13 @@ def exception_message(name: str, seqid: int, error: TApplicationException, compa
 
 
 class serving:  # used as a with statement, on each call
-    """The context of the call that is served: OpenTelemetry's by what came with it (`texts`), the
-    method, and what the handler adds to its answer."""
+    """What holds while a call is served: OpenTelemetry's `context`, the method, and what the
+    handler adds to its answer."""
 
     __slots__ = ("_added", "_context", "_method", "_tokens")
 
-    def __init__(self, texts: Mapping[str, str], method: str | None, added: dict[str, str]) -> None:
-        self._context: Context = incoming(texts)
+    def __init__(self, context: Context, method: str | None, added: dict[str, str]) -> None:
+        self._context = context
         self._method = method
         self._added = added
 
