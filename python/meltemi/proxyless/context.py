@@ -16,7 +16,7 @@ from types import MappingProxyType
 from urllib.parse import unquote, unquote_plus
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import Span, get_current_span, set_span_in_context
+from opentelemetry.trace import Span, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from meltemi.proxyless import baggage, metainfo
@@ -26,6 +26,7 @@ Headers = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 _TRACE = TraceContextTextMapPropagator()
 _PLACE = "_meltemi_outgoing"  # of an Outgoing on its context, which never changes
 _OTHER_BAGGAGE = (("ot-baggage-", unquote), ("uberctx-", unquote_plus))  # OpenTracing's, Jaeger's
+_OTHER_PREFIXES = tuple(prefix for prefix, _ in _OTHER_BAGGAGE)
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 # Headers that HTTP and gRPC both carry: gRPC's names, and values of visible ASCII and blanks.
 _NAME = re.compile(r"[a-z0-9_.-]+").fullmatch
@@ -122,9 +123,14 @@ def outgoing(context: Context | None = None, span: Span | None = None) -> Outgoi
 
 
 def _trace_headers(span: Span) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    _TRACE.inject(headers, set_span_in_context(span, Context()))
-    return headers
+    """As OpenTelemetry's own propagator writes them, which asks a context for the span."""
+    of = span.get_span_context()
+    if not of.is_valid:
+        return {}
+    trace = f"00-{of.trace_id:032x}-{of.span_id:016x}-{of.trace_flags:02x}"
+    if of.trace_state:
+        return {"traceparent": trace, "tracestate": of.trace_state.to_header()}
+    return {"traceparent": trace}
 
 
 def incoming(
@@ -163,6 +169,7 @@ class _Received:
         self.plain: dict[str, list[str]] = {}  # by lower-case name
         self.transient: dict[str, str] = {}
         self.persistent: dict[str, str] = {}
+        self._carried: dict[str, str] | None = None  # the metainfo, as headers are named
 
     def read(
         self, headers: Headers, transient: Mapping[str, str], persistent: Mapping[str, str]
@@ -177,35 +184,39 @@ class _Received:
         self.persistent.update((key, value) for key, value in persistent.items() if key and value)
 
     def _sort(self, name: str, value: str) -> None:
-        for prefix, values in (
-            (metainfo.UPSTREAM_PREFIX, self.transient),
-            (metainfo.TRANSIENT_PREFIX, self.transient),
-            (metainfo.PERSISTENT_PREFIX, self.persistent),
-        ):
-            if name.startswith(prefix):
-                if len(name) > len(prefix):
-                    values[name[len(prefix) :]] = value
-                return
+        if name.startswith("RPC_"):
+            for prefix, values in (
+                (metainfo.UPSTREAM_PREFIX, self.transient),
+                (metainfo.TRANSIENT_PREFIX, self.transient),
+                (metainfo.PERSISTENT_PREFIX, self.persistent),
+            ):
+                if name.startswith(prefix):
+                    if len(name) > len(prefix):
+                        values[name[len(prefix) :]] = value
+                    return
         name = name.lower()
-        for prefix, values in (
-            (metainfo.HTTP_TRANSIENT_PREFIX, self.transient),
-            (metainfo.HTTP_PERSISTENT_PREFIX, self.persistent),
-        ):
-            if name.startswith(prefix):
-                if len(name) > len(prefix):
-                    values[metainfo.key_of_header(name[len(prefix) :])] = value
-                return
+        if name.startswith("rpc-"):
+            for prefix, values in (
+                (metainfo.HTTP_TRANSIENT_PREFIX, self.transient),
+                (metainfo.HTTP_PERSISTENT_PREFIX, self.persistent),
+            ):
+                if name.startswith(prefix):
+                    if len(name) > len(prefix):
+                        values[metainfo.key_of_header(name[len(prefix) :])] = value
+                    return
         self.plain.setdefault(name, []).append(value)
 
     def header(self, name: str) -> str | None:
         """A header of W3C, wherever it travelled; several of one name are one list."""
         if name in self.plain:
             return ",".join(self.plain[name])
-        for values in (self.transient, self.persistent):
-            for key, value in values.items():
-                if metainfo.header_name(key) == name:
-                    return value
-        return None
+        if self._carried is None:
+            carried: dict[str, str] = {}
+            for values in (self.transient, self.persistent):
+                for key, value in values.items():
+                    carried.setdefault(metainfo.header_name(key), value)
+            self._carried = carried
+        return self._carried.get(name)
 
     def trace_in(self, context: Context) -> Context:
         traceparent = self.header("traceparent")
@@ -224,6 +235,8 @@ class _Received:
         members: Mapping[str, object] = {} if header is None else baggage.parse(header)
         others = {}
         for name, values in (self.plain | _one_each(self.transient)).items():
+            if not name.startswith(_OTHER_PREFIXES):
+                continue
             for prefix, decoded in _OTHER_BAGGAGE:
                 key = name[len(prefix) :]
                 if name.startswith(prefix) and key and key not in members:

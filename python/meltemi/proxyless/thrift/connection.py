@@ -15,7 +15,7 @@ from thriftpy2.transport import TBufferedTransport
 from meltemi.proxyless.thrift.message import frame_bytes
 from meltemi.proxyless.thrift.wire import Wire, WireError
 
-_FIRST_READ_BYTES: Final = 16 * 1024
+_FIRST_READ_BYTES: Final = 4 * 1024
 _MOST_READ_BYTES: Final = 1 << 20
 MAX_SEQID: Final = 0x7FFFFFFF
 ENDED: Final = select.POLLIN | select.POLLRDHUP | select.POLLHUP | select.POLLERR

@@ -4,6 +4,7 @@ A frame is a function of a sequence id and of encoded bytes. `calls` keeps one f
 metadata stay the same; a connection writes what it returns with one send."""
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from struct import Struct
 
 from meltemi.proxyless.thrift import theader, ttheader
@@ -34,7 +35,7 @@ def of_bodies(wire: Wire, head: bytes, texts: Texts = (), numbers: Numbers = ())
     marks, info = _header(wire, texts, numbers, 0, 0)
     rest = info + head
     fixed = len(marks) + 4 + len(rest) + 4
-    pack = Struct(f">I4sI{len(rest)}sI").pack
+    pack = _packer(f">I4sI{len(rest)}sI")
     return lambda seqid, body: pack(fixed + len(body), marks, seqid, rest, seqid) + body
 
 
@@ -53,7 +54,7 @@ def of_messages(
         return lambda _seqid, message: _length(message) + message
     marks, info = _header(wire, texts, numbers, protocol_id, flags)
     fixed = len(marks) + 4 + len(info)
-    pack = Struct(f">I4sI{len(info)}s").pack
+    pack = _packer(f">I4sI{len(info)}s")
 
     def frame(seqid: int, message: bytes) -> bytes:
         return pack(fixed + len(message), marks, seqid, info) + message
@@ -61,6 +62,12 @@ def of_messages(
     if wire is Wire.TTHEADER_FRAMED:
         return lambda seqid, message: frame(seqid, _length(message) + message)
     return frame
+
+
+@lru_cache(256)
+def _packer(form: str) -> Callable[..., bytes]:
+    """Headers have few sizes: each form is compiled once."""
+    return Struct(form).pack
 
 
 def _header(

@@ -25,6 +25,10 @@ _U32: Final = Struct(">I")
 # As it stands in a header: the name behind its length.
 _READY_TO_RESET: Final = b"\0\5" + ttheader.READY_TO_RESET.encode()
 _BIZ_STATUS: Final = ttheader.BIZ_STATUS.encode()
+# The TTHeader of a reply that says nothing beside its result, from the size on: the common case.
+_INFO: Final = ttheader.encode((), [(ttheader.MSG_TYPE, str(message.REPLY))])
+_ONLY_ITS_TYPE: Final = (len(_INFO) // 4).to_bytes(2, "big") + _INFO
+_BEHIND_ITS_TYPE: Final = 12 + len(_ONLY_ITS_TYPE)
 # What a TApplicationException blames on the endpoint, and not on the call.
 _FAULTS_OF_THE_ENDPOINT: Final = (
     TApplicationException.UNKNOWN,
@@ -68,6 +72,8 @@ def change_received(changes: Iterable[tuple[str, str, str]]) -> None:
 def says_it_closes(data: bytes) -> bool:
     """Whether the endpoint asks, in a reply with TTHeader, that nothing more be sent over the
     connection."""
+    if data.startswith(_ONLY_ITS_TYPE, 12):
+        return False
     return data.find(_READY_TO_RESET, 14, 14 + (data[12] << 8 | data[13]) * 4) > 0
 
 
@@ -84,7 +90,9 @@ def read(method: Method, seqid: int, data: bytes, codec: Codec) -> Any:
     call."""
     at = 4
     if data[4] < 0x80:  # a header
-        if _RECEIVED.get() is None and _is_plain_ttheader(data):
+        if data.startswith(_ONLY_ITS_TYPE, 12) and data.startswith(ttheader.MAGIC, 4):
+            at = _BEHIND_ITS_TYPE
+        elif _RECEIVED.get() is None and _is_plain_ttheader(data):
             at = 14 + (data[12] << 8 | data[13]) * 4
         else:
             data, at = _behind_header(data)

@@ -7,6 +7,7 @@ keys."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -44,6 +45,7 @@ _TOKEN: Final = 0x11
 _THRIFT: Final = (0x00, 0x02, 0x03)
 _U16 = Struct(">H")
 _STREAMING: Final = 0x0002
+_CUT: Final = "a header that ends inside a value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,15 @@ def _text(value: str) -> bytes:
     return _U16.pack(len(data)) + data
 
 
+@lru_cache(256)
+def _numbers(pairs: tuple[tuple[int, str], ...]) -> bytes:
+    """The block of integer keys: the same in every call of a method."""
+    if not pairs:
+        return b""
+    texts = b"".join(_U16.pack(key) + _text(value) for key, value in pairs)
+    return b"\x10" + _U16.pack(len(pairs)) + texts
+
+
 def encode(
     texts: Iterable[tuple[str, str]], numbers: Iterable[tuple[int, str]] = (), protocol_id: int = 0
 ) -> bytes:
@@ -74,11 +85,10 @@ def encode(
         info += b"\x11" + _text(token)
     if pairs:
         info += b"\x01" + _U16.pack(len(pairs))
-        info += b"".join(_text(name) + _text(value) for name, value in pairs.items())
-    keys = list(numbers)
-    if keys:
-        info += b"\x10" + _U16.pack(len(keys))
-        info += b"".join(_U16.pack(key) + _text(value) for key, value in keys)
+        for name, value in pairs.items():
+            info += _text(name)
+            info += _text(value)
+    info += _numbers(tuple(numbers))
     info += bytes(-len(info) % 4)
     if len(info) > MAX_INFO_BYTES:
         raise WireError(
@@ -119,10 +129,22 @@ def decode(data: bytes, end: int) -> Info:
 def _read_pairs(data: bytes, at: int, end: int, block: int, info: Info) -> int:
     count = _read_u16(data, at, end)
     at += 2
+    texts = info.texts
     for _ in range(count):
         if block == _TEXTS:
-            name, at = _read_text(data, at, end)
-            info.texts[name], at = _read_text(data, at, end)
+            # `_read_text` twice: half of the time that it takes to read a call.
+            if at + 2 > end:
+                raise WireError(_CUT, at)
+            name_end = at + 2 + (data[at] << 8 | data[at + 1])
+            value_at = name_end + 2
+            if value_at > end:
+                raise WireError(_CUT, at)
+            stop = value_at + (data[name_end] << 8 | data[name_end + 1])
+            if stop > end:
+                raise WireError(_CUT, name_end)
+            name = data[at + 2 : name_end].decode("utf-8", "surrogateescape")
+            texts[name] = data[value_at:stop].decode("utf-8", "surrogateescape")
+            at = stop
         else:
             key = _read_u16(data, at, end)
             info.numbers[key], at = _read_text(data, at + 2, end)
@@ -131,12 +153,12 @@ def _read_pairs(data: bytes, at: int, end: int, block: int, info: Info) -> int:
 
 def _read_u16(data: bytes, at: int, end: int) -> int:
     if at + 2 > end:
-        raise WireError("a header that ends inside a value", at)
+        raise WireError(_CUT, at)
     return data[at] << 8 | data[at + 1]
 
 
 def _read_text(data: bytes, at: int, end: int) -> tuple[str, int]:
     stop = at + 2 + _read_u16(data, at, end)
     if stop > end:
-        raise WireError("a header that ends inside a value", at)
+        raise WireError(_CUT, at)
     return data[at + 2 : stop].decode("utf-8", "surrogateescape"), stop
