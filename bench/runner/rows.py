@@ -103,6 +103,14 @@ class Goal:
         return f"{sign} {self.bound:g} {self.unit}".rstrip()
 
 
+def at_least(bound: float) -> Goal:
+    return Goal("at least", bound)
+
+
+def at_most(bound: float, unit: str = "") -> Goal:
+    return Goal("at most", bound, unit)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A ratio of ours to the better of the peers under load; over several points, their geometric

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from runner.clients import CLIENTS
 from runner.points import (
     DEEP,
     DUBBO,
@@ -29,16 +30,7 @@ from runner.points import (
     VETH_64,
     WORKERS_POINT,
 )
-from runner.rows import DIRECT, AnyRow, Goal, MeasuredRow, Point, Row, Target
-
-
-def at_least(bound: float) -> Goal:
-    return Goal("at least", bound)
-
-
-def at_most(bound: float, unit: str = "") -> Goal:
-    return Goal("at most", bound, unit)
-
+from runner.rows import DIRECT, AnyRow, MeasuredRow, Point, Row, Target, at_least, at_most
 
 _THRIFT: Final[tuple[AnyRow, ...]] = (
     Row(
@@ -495,4 +487,5 @@ ROWS: Final[tuple[AnyRow, ...]] = (
     *_CONNECTIONS,
     *_SETTINGS,
     *_CONTROL_PLANE,
+    *CLIENTS,
 )

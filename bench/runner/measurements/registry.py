@@ -8,7 +8,7 @@ from typing import Final
 
 from runner.budget import Budget
 from runner.machine import FOREIGN_LIMIT, Share, cores, wait_until_quiet
-from runner.measurements import memory, planes, spread, swaps
+from runner.measurements import calls, memory, planes, spread, swaps
 from runner.measurements.finding import Finding, Lab, Measurement
 from runner.namespaces import Unavailable
 from runner.rows import MeasuredRow
@@ -23,6 +23,9 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "documents": Measurement(planes.documents, 90),
     "pushes": Measurement(planes.pushes, 70),
     "start of a sidecar": Measurement(planes.start_of_a_sidecar, 20),
+    "calls without a sidecar": Measurement(calls.calls, 40),
+    "first call": Measurement(calls.first_call, 12),
+    "memory of a client": Measurement(calls.memory, 25),
 }
 
 

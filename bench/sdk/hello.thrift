@@ -1,0 +1,5 @@
+namespace py hello
+
+service HelloService {
+    string sayHello(1: string name)
+}
