@@ -2,7 +2,7 @@
 
 Requests and responses are bytes. Each of the methods `One`, `Many` (responses), `Sum` (requests)
 and `Talk` (both) does what its first request asks for: `fail CODE v1,v2` fails in these versions,
-`later CODE v1` after the first response, `slow` waits.
+`later CODE v1` after the first response, `slow` and `wait SECONDS` wait.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Versioned:
             code, _, versions = rest.partition(" ")
             if self.version in versions.split(","):
                 context.abort(grpc.StatusCode[code], f"{self.version} fails")
+        if what == "wait":
+            time.sleep(float(rest))
         if what == "slow":
             context.add_callback(self.cancelled.set)
             time.sleep(SLOW_S)

@@ -14,7 +14,8 @@ PARTS = 3
 
 
 class Handler(BaseHTTPRequestHandler):
-    """`X-Unhealthy: v1,v2` makes these versions answer 503; `/slow` waits, `/parts` streams."""
+    """`X-Unhealthy: v1,v2` makes these versions answer 503; `/slow` and `/wait/SECONDS` wait,
+    `/parts` streams."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body are two writes
@@ -30,6 +31,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             if self.path.startswith("/slow"):
                 time.sleep(SLOW_S)
+            elif self.path.startswith("/wait/"):
+                time.sleep(float(self.path.removeprefix("/wait/")))
             told = {
                 "version": self.server.version,
                 "path": self.path,
