@@ -102,6 +102,8 @@ def test_kinds_that_do_nothing_are_named() -> None:
         "ServiceEntry",
         "WorkloadEntry",
         "Workload",
+        "LaneGroup",
+        "Lane",
     ],
 )
 def test_fields_that_do_nothing_are_named(kind: str) -> None:

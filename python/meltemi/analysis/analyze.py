@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from meltemi import config
-from meltemi.analysis import pods, together, unreachable
+from meltemi.analysis import lanes, pods, together, unreachable
 from meltemi.config import Issue, Loaded, Source, references
 from meltemi.config.load import of_kind
 from meltemi.model import Mesh
@@ -40,6 +40,7 @@ def _together(
     yield from together.destinations(objects, mesh)
     yield from together.destination_rules(objects, mesh, kubernetes)
     yield from together.service_entries(objects)
+    yield from lanes.check(objects, mesh, kubernetes)
     for item in of_kind(objects, "VirtualService"):
         yield from unreachable.of_virtual_service(item, item.spec)
     for item in of_kind(objects, "MetaRouter"):

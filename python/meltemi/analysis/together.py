@@ -11,7 +11,7 @@ from meltemi.config.load import of_kind
 from meltemi.config.rules.names import full_host
 from meltemi.config.schema.virtual_service import Destination, VirtualServiceSpec
 from meltemi.config.virtual_services import holds_for_mesh, hosts
-from meltemi.model import Mesh, Service
+from meltemi.model import Mesh, MetaRouter, Service
 from meltemi.model.protocol import ENGINE_CODECS
 from meltemi.translate.index import codecs
 
@@ -75,7 +75,7 @@ def _within(host: str, wide: str) -> bool:
 def meta_router_wins(objects: Sequence[Object], mesh: Mesh) -> Iterator[Issue]:
     """A MetaRouter decides for the ports whose protocol is read, whatever a VirtualService says."""
     read = codecs(mesh)
-    routers = {router.host: router for router in mesh.meta_routers if router.routes}
+    routers = {router.host: router for router in mesh.meta_routers if _routes(router)}
     for item in of_kind(objects, "VirtualService"):
         for number, host in enumerate(hosts(item.spec, item.ref.namespace)):
             router, service = routers.get(host), mesh.services.get(host)
@@ -92,6 +92,11 @@ def meta_router_wins(objects: Sequence[Object], mesh: Mesh) -> Iterator[Issue]:
                     f"{host}" + ("" if left else ": this rule has no effect"),
                     f"this rule holds for port {left}" if left else "keep one of the two",
                 )  # fmt: skip
+
+
+def _routes(router: MetaRouter) -> bool:
+    """Those of lanes alone are in VirtualServices too."""
+    return bool(router.routes) and not router.lanes_only
 
 
 def destinations(objects: Sequence[Object], mesh: Mesh) -> Iterator[Issue]:

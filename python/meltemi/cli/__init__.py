@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": "Show which route a request would take, and why.",
     "validate": "Check documents; report every error at once.",
     "analyze": "Check documents together: what is valid but wrong.",
+    "lanes": "Show what lanes stand for.",
     "dump-xds": "Show offline what a node would get.",
     "control-plane": "Run the xDS server alone.",
     "sidecar": "Run one sidecar alone.",

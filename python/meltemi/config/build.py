@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from meltemi.config import policies, services, virtual_services
+from meltemi.config import lanes, policies, services, virtual_services
 from meltemi.config.check import Object
 from meltemi.config.issues import Issue
 from meltemi.config.load import of_kind
@@ -17,10 +17,13 @@ from meltemi.config.remembered import Remembered
 from meltemi.config.schema.application_protocol import ApplicationProtocolSpec
 from meltemi.config.schema.types import pairs
 from meltemi.config.schema.workload import WorkloadSpec
+from meltemi.lanes import with_lanes
+from meltemi.lanes.compile import Rules
 from meltemi.model import (
     ApplicationProtocol,
     DestinationRule,
     Instance,
+    LaneGroup,
     Mesh,
     MeshMode,
     Service,
@@ -60,6 +63,23 @@ class _Reaching:
     workloads: tuple[Workload, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Lanes:
+    """What lane groups were made to, and of what."""
+
+    groups: tuple[LaneGroup, ...]
+    services: Mapping[str, Service]
+    written: Rules
+    made: Rules
+
+    def same(
+        self, groups: tuple[LaneGroup, ...], services: Mapping[str, Service], written: Rules
+    ) -> bool:
+        pairs_of_rules = zip(self.written, written, strict=True)
+        unchanged = self.services is services and all(old is new for old, new in pairs_of_rules)
+        return unchanged and self.groups == groups
+
+
 class MeshBuilder:
     """Builds one mesh after another; what is the same in both is the same value."""
 
@@ -73,6 +93,7 @@ class MeshBuilder:
         self._virtual_with_effect: tuple[VirtualService, ...] = ()
         self._services = services.ServiceBuilder()
         self._found: Mapping[str, Service] = MappingProxyType({})
+        self._lanes: _Lanes | None = None
         self._placed: _Placed | None = None
         self._reaching: _Reaching | None = None
 
@@ -92,15 +113,34 @@ class MeshBuilder:
         found = self._services.build(objects, placed.alone, codecs, issues)
         if found != self._found:
             self._found = MappingProxyType(dict(found))
+        groups, rules = self._with_lanes(objects)
         mesh = Mesh(
             services=self._found,
-            destination_rules=self._valid_rules(objects),
-            meta_routers=self._routers.of(of_kind(objects, "MetaRouter")),
-            virtual_services=self._virtual_services(objects),
+            destination_rules=rules.destination_rules,
+            meta_routers=rules.meta_routers,
+            virtual_services=rules.virtual_services,
             application_protocols=protocols,
             workloads=self._reach(placed, addresses, issues),
+            lane_groups=groups,
         )
         return mesh, issues
+
+    def _with_lanes(self, objects: Sequence[Object]) -> tuple[tuple[LaneGroup, ...], Rules]:
+        """The rules that there are, and those that lanes stand for."""
+        written = Rules(
+            self._valid_rules(objects),
+            self._virtual_services(objects),
+            self._routers.of(of_kind(objects, "MetaRouter")),
+        )
+        groups = lanes.lane_groups(objects)
+        before = self._lanes
+        if not groups:
+            self._lanes = None
+            return groups, written
+        if before is None or not before.same(groups, self._found, written):
+            made = with_lanes(groups, self._found, written)
+            self._lanes = before = _Lanes(groups, self._found, written, made)
+        return groups, before.made
 
     def _valid_rules(self, objects: Sequence[Object]) -> tuple[DestinationRule, ...]:
         rules = self._rules.of(of_kind(objects, "DestinationRule"))

@@ -9,6 +9,7 @@ from meltemi.config.issues import Finding
 from meltemi.config.place import Place
 from meltemi.config.rules import (
     destination_rule,
+    lane,
     meta_router,
     names,
     service,
@@ -19,6 +20,7 @@ from meltemi.config.rules import (
 )
 from meltemi.config.schema.application_protocol import ApplicationProtocolSpec
 from meltemi.config.schema.destination_rule import DestinationRuleSpec
+from meltemi.config.schema.lane import LaneGroupSpec, LaneSpec
 from meltemi.config.schema.meta_router import MetaRouterSpec
 from meltemi.config.schema.service import ServiceSpec
 from meltemi.config.schema.service_entry import ServiceEntrySpec
@@ -73,6 +75,8 @@ _ALL = (
     Kind(METAPROTOCOL, "MetaRouter", MetaRouterSpec, meta_router.check),
     Kind(METAPROTOCOL, "ApplicationProtocol", ApplicationProtocolSpec),
     Kind(MELTEMI, "Workload", WorkloadSpec, workload.check, names.label_error),
+    Kind(MELTEMI, "LaneGroup", LaneGroupSpec, lane.check_group),
+    Kind(MELTEMI, "Lane", LaneSpec, lane.check_lane, lane.name_error),
     *(
         Kind(ISTIO, name)
         for name in (
@@ -90,8 +94,6 @@ _ALL = (
         DUBBO_AUTHORIZATION,
         instead="Dubbo ports of its namespace are closed: better refused than open to all",
     ),
-    Kind(MELTEMI, "LaneGroup"),
-    Kind(MELTEMI, "Lane"),
     Kind(MELTEMI, "Protocol"),
 )
 

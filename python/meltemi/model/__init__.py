@@ -10,9 +10,11 @@ from meltemi.model.destination import (
     LoadBalancer,
     OutlierDetection,
     RetryBudget,
+    Selection,
     Subset,
     TrafficPolicy,
 )
+from meltemi.model.lane import BASELINE, Lane, LaneEntry, LaneGroup, LaneService, Share
 from meltemi.model.limit import LimitCondition, LocalRateLimit, TokenBucket
 from meltemi.model.match import StringMatch
 from meltemi.model.mesh import Mesh, ObjectRef
@@ -36,6 +38,7 @@ from meltemi.model.virtual_service import (
 from meltemi.model.workload import Instance, MeshMode, Workload, WorkloadPort
 
 __all__ = [
+    "BASELINE",
     "BUILT_IN_CODECS",
     "ApplicationProtocol",
     "ConnectionPool",
@@ -48,6 +51,10 @@ __all__ = [
     "HttpMatch",
     "HttpRoute",
     "Instance",
+    "Lane",
+    "LaneEntry",
+    "LaneGroup",
+    "LaneService",
     "LimitCondition",
     "LoadBalancer",
     "LocalRateLimit",
@@ -61,8 +68,10 @@ __all__ = [
     "Resolution",
     "Retries",
     "RetryBudget",
+    "Selection",
     "Service",
     "ServicePort",
+    "Share",
     "StringMatch",
     "Subset",
     "TokenBucket",

@@ -91,6 +91,14 @@ class TrafficPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Endpoints that carry all `labels`, and of each of `without` not all."""
+
+    labels: tuple[tuple[str, str], ...]
+    without: tuple[tuple[tuple[str, str], ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Subset:
     """Endpoints of a host that carry all `labels`."""
 
@@ -98,6 +106,8 @@ class Subset:
     labels: tuple[tuple[str, str], ...]
     policy: TrafficPolicy = TrafficPolicy()
     port_policies: tuple[tuple[int, TrafficPolicy], ...] = ()
+    tiers: tuple[Selection, ...] = ()
+    """Of a lane, instead of `labels`: each is asked where those before have no healthy endpoint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from meltemi.model.destination import DestinationRule
+from meltemi.model.lane import LaneGroup
 from meltemi.model.protocol import ApplicationProtocol
 from meltemi.model.route import MetaRouter
 from meltemi.model.service import Service, visible
@@ -34,6 +35,8 @@ class Mesh:
     virtual_services: tuple[VirtualService, ...] = ()
     application_protocols: tuple[ApplicationProtocol, ...] = ()
     workloads: tuple[Workload, ...] = ()
+    lane_groups: tuple[LaneGroup, ...] = ()
+    """What they stand for is in the rules already."""
 
     def meta_router(self, hostname: str, caller_namespace: str) -> MetaRouter | None:
         """The rule of a host as a caller's namespace sees it: the lowest `namespace/name` wins."""

@@ -45,3 +45,5 @@ class MetaRouter:
     routes: tuple[MetaRoute, ...]
     export_to: tuple[str, ...] = ()
     local_rate_limit: LocalRateLimit | None = None
+    lanes_only: bool = False
+    """No MetaRouter of the operators' routes the host: clients that read VirtualServices do."""

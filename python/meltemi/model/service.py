@@ -38,6 +38,8 @@ class Endpoint:
     locality: str = ""
     workload: str = ""
     """`NAMESPACE/NAME` of the workload behind it, where that is known."""
+    priority: int = 0
+    """In its cluster: asked where no endpoint of a lower number is healthy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,9 @@ def upstreams(
         served_by = _served_by(service, port, by_port.get(port.number, ()))
         for subset in rules.subsets(rule).values():
             policy = rules.policy(rule, subset if subset.name else None, port.number)
-            members = tuple(endpoints.selected(served_by, subset.labels))
+            members = tuple(endpoints.selected(served_by, subset))
+            if dialect is Dialect.KITEX:  # it asks the endpoints of all priorities alike
+                members = tuple(each for each in members if not each.priority)
             dns, refuse = _reach(service, policy, served_by, dialect)
             refuse = port.unsafe or refuse
             upstream = Upstream(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from meltemi.model import Endpoint
+from meltemi.model import Endpoint, Selection, Subset
 from meltemi.translate.structs import struct
 from meltemi.xds import messages
 
@@ -17,10 +18,30 @@ CLUSTER_ID: Final = "Kubernetes"
 UNIX: Final = "unix://"
 
 
-def selected(endpoints: Iterable[Endpoint], labels: tuple[tuple[str, str], ...]) -> list[Endpoint]:
-    """Those that carry all `labels`: the endpoints of a subset."""
-    wanted = set(labels)
-    return [endpoint for endpoint in endpoints if wanted.issubset(endpoint.labels)]
+WHOLE_PRIORITY: Final = 100_000
+"""The overprovisioning factor of a lane, in percent: as long as one endpoint of a thousand is
+healthy a priority takes all requests, and none is lost to the next one as Envoy's 140 would."""
+
+
+def selected(endpoints: Iterable[Endpoint], subset: Subset) -> Iterator[Endpoint]:
+    """The endpoints of a subset. Of a lane each in its first tier, tiers without any left out:
+    priorities have no gaps."""
+    left = list(endpoints)
+    priority = 0
+    for tier in subset.tiers or (Selection(subset.labels),):
+        members: list[Endpoint] = []
+        others: list[Endpoint] = []
+        for endpoint in left:
+            (members if _is_of(endpoint, tier) else others).append(endpoint)
+        yield from (replace(each, priority=priority) if priority else each for each in members)
+        left, priority = others, priority + bool(members)
+
+
+def _is_of(endpoint: Endpoint, selection: Selection) -> bool:
+    carried = set(endpoint.labels)
+    return carried.issuperset(selection.labels) and not any(
+        carried.issuperset(labels) for labels in selection.without
+    )
 
 
 @functools.lru_cache(maxsize=16_384)
@@ -36,19 +57,24 @@ def is_ip(address: str) -> bool:
 def load_assignment(cluster: str, endpoints: Iterable[Endpoint], *, named: bool = True) -> Any:
     """One locality after the other, each as heavy as its endpoints together (as Istio does; gRPC
     ignores a locality without a weight). `named`: with the workload behind each."""
-    localities: dict[str, list[Endpoint]] = {}
+    localities: dict[tuple[int, str], list[Endpoint]] = {}
     for endpoint in endpoints:
-        localities.setdefault(endpoint.locality, []).append(endpoint)
+        localities.setdefault((endpoint.priority, endpoint.locality), []).append(endpoint)
+    spread: dict[str, Any] = {}
+    if any(priority for priority, _ in localities):
+        spread["policy"] = {"overprovisioning_factor": {"value": WHOLE_PRIORITY}}
     return messages.message("envoy.config.endpoint.v3.ClusterLoadAssignment")(
         cluster_name=cluster,
         endpoints=[
             {
                 "locality": locality(name),
+                "priority": priority,
                 "lb_endpoints": [_lb_endpoint(endpoint, named) for endpoint in members],
                 "load_balancing_weight": {"value": sum(weight(member) for member in members)},
             }
-            for name, members in localities.items()
+            for (priority, name), members in localities.items()
         ],
+        **spread,
     )
 
 

@@ -241,11 +241,11 @@ def _build(
         routes=builder.same(
             ("routes of", key),
             _routes(builder, service, router, codecs, hashed)
-            | _http_routes(builder, dialect, service, router, codecs, http, hashed),
+            | _http_routes(builder, dialect, service, _of_operators(router), codecs, http, hashed),
         ),
         listeners=builder.same(
             ("listeners of", key),
-            _kitex_listeners(builder, service, router, codecs, address)
+            _kitex_listeners(builder, service, _of_operators(router), codecs, address)
             if dialect is Dialect.KITEX
             else _listeners(builder, dialect, service, near=near),
         ),
@@ -256,6 +256,11 @@ def _build(
             router.local_rate_limit if router and dialect is not Dialect.ENVOY else None,
         ),
     )
+
+
+def _of_operators(router: MetaRouter | None) -> MetaRouter | None:
+    """Who reads VirtualServices finds the routes of lanes there."""
+    return None if router is not None and router.lanes_only else router
 
 
 def _routes(

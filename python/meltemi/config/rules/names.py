@@ -37,6 +37,11 @@ def is_label(text: str) -> bool:
     return len(text) <= LONGEST_LABEL and _DNS_LABEL.fullmatch(text) is not None
 
 
+def is_label_name(text: str) -> bool:
+    """The name part of a label's key."""
+    return len(text) <= LONGEST_LABEL and re.fullmatch(_QUALIFIED, text) is not None
+
+
 def label_error(text: str) -> str | None:
     """Kubernetes' RFC 1123 label: names of namespaces and workloads."""
     if len(text) > LONGEST_LABEL:

@@ -62,20 +62,21 @@ def _given(field: Place) -> bool:
 
 def _match(match: Place) -> Iterator[Finding]:
     for field in _OF_REQUEST:
-        yield from _string(match[field])
+        yield from string_match(match[field])
     for field in _HEADERS:
         for name, condition in match[field].entries:
             yield from header_name(name, condition)
             if condition["regex"].text != _ANY:
-                yield from _string(condition)
+                yield from string_match(condition)
     for name, condition in match["queryParams"].entries:
         if not name:
             yield condition.error("missing-field", "the name of the parameter is empty")
-        yield from _string(condition)
+        yield from string_match(condition)
     yield from caller(match)
 
 
-def _string(match: Place) -> Iterator[Finding]:
+def string_match(match: Place) -> Iterator[Finding]:
+    """Istio's StringMatch: at most one of its kinds, a prefix that is one, a valid expression."""
     given = [kind for kind in _KINDS if match[kind].there]
     if len(given) > 1:
         yield match.error("one-of", f"{' and '.join(given)} exclude each other")

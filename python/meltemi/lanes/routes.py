@@ -1,0 +1,113 @@
+"""The routes of lanes: a mark to a subset, for clients that read a VirtualService and sidecars."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from meltemi.lanes.mark import mark_pattern
+from meltemi.model import (
+    BASELINE,
+    Destination,
+    HttpDestination,
+    HttpMatch,
+    HttpRoute,
+    Lane,
+    LaneGroup,
+    MetaRoute,
+    Service,
+    StringMatch,
+    WeightedDestination,
+)
+
+HEADER: Final = "baggage"
+ATTRIBUTES: Final = (HEADER, "rpc_transit_baggage", "rpc_persist_baggage")
+"""Where a request through a sidecar has its baggage: a header of THeader or an attachment of Dubbo,
+and Kitex' metainfo in TTHeader. The first that has a mark decides."""
+
+_ALL: Final = 100
+
+
+def subset_name(lane: str) -> str:
+    """Of a lane, or of `BASELINE`."""
+    return f"lane-{lane}"
+
+
+def name_of(group: LaneGroup, service: Service) -> str:
+    """Of the rules for a service that has none of its own."""
+    return f"lanes-{group.name}-{service.name}"
+
+
+def open_lanes(group: LaneGroup) -> list[Lane]:
+    """Those whose mark counts, in the order in which it does."""
+    lanes = (lane for lane in group.lanes if lane.enabled)
+    return sorted(lanes, key=lambda lane: (-lane.priority, lane.name))
+
+
+def marked(group: LaneGroup, lane: Lane) -> StringMatch:
+    return StringMatch("regex", mark_pattern(group.baggage_key, lane.name))
+
+
+def http_lanes(group: LaneGroup, host: str) -> tuple[HttpRoute, ...]:
+    return tuple(
+        HttpRoute(
+            name=subset_name(lane.name),
+            matches=(HttpMatch(headers=((HEADER, marked(group, lane)),)),),
+            destinations=_http(host, lane.name),
+        )
+        for lane in open_lanes(group)
+    )
+
+
+def http_baseline(host: str) -> HttpRoute:
+    return HttpRoute(name=subset_name(BASELINE), destinations=_http(host, BASELINE))
+
+
+def _http(host: str, lane: str) -> tuple[HttpDestination, ...]:
+    return (HttpDestination(Destination(host, subset_name(lane)), _ALL),)
+
+
+def to_baseline(route: HttpRoute, host: str) -> HttpRoute:
+    """Where it leads to the whole host, to its baseline instead."""
+    return replace(
+        route,
+        destinations=tuple(
+            replace(to, destination=_narrowed(to.destination, host)) for to in route.destinations
+        ),
+    )
+
+
+def meta_lanes(group: LaneGroup, host: str) -> tuple[MetaRoute, ...]:
+    return tuple(
+        MetaRoute(
+            name=subset_name(lane.name),
+            match=((attribute, marked(group, lane)),),
+            destinations=_meta(host, lane.name),
+        )
+        for attribute in ATTRIBUTES
+        for lane in open_lanes(group)
+    )
+
+
+def meta_baseline(host: str) -> MetaRoute:
+    return MetaRoute(subset_name(BASELINE), (), _meta(host, BASELINE))
+
+
+def _meta(host: str, lane: str) -> tuple[WeightedDestination, ...]:
+    return (WeightedDestination(Destination(host, subset_name(lane)), _ALL),)
+
+
+def meta_to_baseline(route: MetaRoute, host: str) -> MetaRoute:
+    """As `to_baseline`."""
+    return replace(
+        route,
+        destinations=tuple(
+            replace(to, destination=_narrowed(to.destination, host)) for to in route.destinations
+        ),
+    )
+
+
+def _narrowed(to: Destination, host: str) -> Destination:
+    if to.host != host or to.subset:
+        return to
+    return replace(to, subset=subset_name(BASELINE))
