@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +30,9 @@ LANES = ("blue", "dev", "red")
 PORT = ServicePort(9080, "grpc", "grpc", 9080)
 HOSTS = tuple(f"{name}.shop.svc.cluster.local" for name in ("reviews", "ratings"))
 NOISE = ("userId=7", "xenv=dev;p=1", "env=nobody", "a=b;env=red")
-ANY_MODE = st.sampled_from(["permissive", "strict"])
+MODES: tuple[Literal["permissive", "strict"], ...] = ("permissive", "strict")
+ANY_MODE = st.sampled_from(MODES)
+MAYBE_MODE = st.one_of(st.none(), ANY_MODE)
 FALLBACK = st.lists(st.sampled_from(LANES), unique=True, max_size=2).map(tuple)
 
 
@@ -57,12 +60,12 @@ def cases(draw: st.DrawFn) -> Case:
             ((KEY, name),),
             enabled=draw(st.integers(0, 4)) > 0,
             priority=draw(st.integers(0, 1)),
-            mode=draw(st.none() | ANY_MODE),
+            mode=draw(MAYBE_MODE),
         )
         for name in draw(st.lists(st.sampled_from(LANES), unique=True, min_size=1).map(sorted))
     )
     services = tuple(
-        LaneService(host, draw(st.none() | ANY_MODE), draw(st.none() | FALLBACK)) for host in HOSTS
+        LaneService(host, draw(MAYBE_MODE), draw(st.one_of(st.none(), FALLBACK))) for host in HOSTS
     )
     group = LaneGroup(
         "shop", "g", services, KEY, lanes,
@@ -72,13 +75,16 @@ def cases(draw: st.DrawFn) -> Case:
     instances = {}
     for place, host in enumerate(HOSTS):
         kinds = draw(
-            st.lists(st.sampled_from((BASELINE, *(lane.name for lane in lanes))), max_size=6)
+            st.lists(
+                st.sampled_from((BASELINE, *(lane.name for lane in lanes))), min_size=2, max_size=9
+            )
         )
         instances[host] = tuple(
             Instance(f"127.0.{place}.{number + 1}", kind, draw(st.booleans()))
             for number, kind in enumerate(kinds)
         )
-    marks = draw(st.lists(st.sampled_from(LANES), unique=True, max_size=2))
+    known = st.sampled_from([lane.name for lane in lanes])
+    marks = draw(st.lists(st.one_of(known, st.sampled_from(LANES)), unique=True, max_size=2))
     members = draw(st.permutations([f"{KEY}={mark}" for mark in marks] + list(NOISE)))
     return Case(group, instances, tuple(marks), draw(st.sampled_from((",", " , "))).join(members))
 
@@ -166,7 +172,7 @@ def test_every_hop_is_in_the_first_lane_that_has_a_healthy_instance(case: Case) 
         some = case.instances[service.host]
         there = {each.lane for each in some if each.healthy or not coloured}
         expected = next((lane for lane in allowed if lane in there), None)
-        for _ in range(3):
+        for _ in range(12):
             assert answered_in(made, case, service.host) == expected
 
 
@@ -185,3 +191,13 @@ def test_a_lane_whose_instances_recover_is_entered_again(case: Case) -> None:
         first = next(wanted(case, service))
         if any(each.lane == first for each in case.instances[service.host]):
             assert answered_in(made, recovered, service.host) == first
+
+
+def test_one_healthy_instance_of_a_lane_keeps_all_of_its_requests() -> None:
+    host = HOSTS[0]
+    group = LaneGroup("shop", "g", (LaneService(host),), KEY, (Lane("dev", ((KEY, "dev"),)),))
+    ill = tuple(Instance(f"127.0.0.{number}", "dev", healthy=False) for number in range(1, 10))
+    others = (Instance("127.0.1.1", "dev", True), Instance("127.0.1.2", BASELINE, True))
+    case = Case(group, {host: (*ill, *others)}, ("dev",), "env=dev")
+    made = router(replace(case, instances={host: case.instances[host], HOSTS[1]: ()}))
+    assert {answered_in(made, case, host) for _ in range(100)} == {"dev"}

@@ -35,7 +35,7 @@ def rule_of(
 ) -> Rule:
     """A MetaRouter where the port's protocol is read, else a VirtualService."""
     read = codecs(mesh).get(port.protocol, "") in ENGINE_CODECS
-    if read and router is not None and router.routes:
+    if read and router is not None and router.routes and not router.lanes_only:
         return Rule("MetaRouter", f"{router.namespace}/{router.name}")
     index = Index(mesh)
     namespace = index.namespace(node.namespace)
