@@ -202,7 +202,7 @@ spec:
 
 def test_a_host_of_no_group_has_the_rules_that_it_had(load: Load) -> None:
     built = mesh(load, SERVICE, group("services: [{host: ratings}]"), lane())
-    assert built.destination_rules == built.virtual_services == built.meta_routers == ()
+    assert not (built.destination_rules or built.virtual_services or built.meta_routers)
 
 
 def test_a_lane_that_is_off_has_no_route_and_its_instances_are_no_baseline(load: Load) -> None:
