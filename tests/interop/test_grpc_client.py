@@ -333,3 +333,36 @@ def test_what_the_client_lacks_is_left_out_and_nothing_is_refused(
     (types,) = [node["types"] for node in nodes if node["client"] == "grpc"]
     assert set(types) == {"Listener", "RouteConfiguration", "Cluster", "ClusterLoadAssignment"}
     assert [of["refused"] for of in types.values()] == [[]] * 4
+
+
+LANE = """
+apiVersion: meltemi.io/v1alpha1
+kind: LaneGroup
+metadata: {name: shop, namespace: shop}
+spec: {baggageKey: env, services: [{host: ratings}]}
+---
+apiVersion: meltemi.io/v1alpha1
+kind: Lane
+metadata: {name: dev, namespace: shop}
+spec: {group: shop, labels: {version: v3}}
+"""
+
+
+def test_a_marked_call_is_in_its_lane_and_comes_back_when_its_instance_does(
+    shop: Mesh, caller: Caller
+) -> None:
+    rules(shop, "- route: [{destination: {host: ratings}}]")
+    lane, workloads = shop.directory / "lane.yaml", shop.directory / "mesh.yaml"
+    everything = workloads.read_text()
+    try:
+        lane.write_text(LANE)
+        eventually(lambda: caller.goes_to("v1", "v2"), 20)
+        assert caller.goes_to("v3", baggage="user=7;p=1, env=dev")
+        assert caller.goes_to("v1", "v2", baggage="user=7;env=dev,env=development")
+        workloads.write_text(everything.removesuffix(WORKLOAD.format("v3")))
+        eventually(lambda: caller.goes_to("v1", "v2", baggage="env=dev"), 20)
+        workloads.write_text(everything)
+        eventually(lambda: caller.goes_to("v3", baggage="env=dev"), 30)
+    finally:
+        workloads.write_text(everything)
+        lane.unlink(missing_ok=True)

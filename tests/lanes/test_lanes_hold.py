@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -201,3 +202,18 @@ def test_one_healthy_instance_of_a_lane_keeps_all_of_its_requests() -> None:
     case = Case(group, {host: (*ill, *others)}, ("dev",), "env=dev")
     made = router(replace(case, instances={host: case.instances[host], HOSTS[1]: ()}))
     assert {answered_in(made, case, host) for _ in range(100)} == {"dev"}
+
+
+def test_a_lane_is_left_when_its_instance_cannot_be_reached_and_entered_again() -> None:
+    host = HOSTS[0]
+    group = LaneGroup("shop", "g", (LaneService(host),), KEY, (Lane("dev", ((KEY, "dev"),)),))
+    some = (Instance("127.0.0.1", "dev", True), Instance("127.0.0.2", BASELINE, True))
+    case = Case(group, {host: some}, ("dev",), "env=dev")
+    made = router(case)
+    listener = f"{host}:9080"
+    made.call(listener, listener, "/s/m", [("baggage", "env=dev")]).failed("connect-failure")
+    assert {answered_in(made, case, host) for _ in range(20)} == {BASELINE}
+    ends = time.monotonic() + 20
+    while answered_in(made, case, host) != "dev":
+        assert time.monotonic() < ends
+        time.sleep(0.1)
