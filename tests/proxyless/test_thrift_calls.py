@@ -683,3 +683,12 @@ def test_bytes_before_the_arguments_are_made_once_for_the_same_context(
         client.nothing("t")
     assert made == [Wire.TTHEADER]
     peer.close()
+
+
+def test_what_is_remembered_of_endpoints_that_came_and_went_is_bounded() -> None:
+    verdicts = probe.Verdicts("reviews:9080")
+    for number in range(probe.MAX_KNOWN + 5):
+        address = f"10.0.{number // 256}.{number % 256}:9080"
+        verdicts.answered(address, Wire.TTHEADER, probe.Answer.YES, 0.01, 1.0)
+        assert verdicts.known(address, 2.0) is Wire.TTHEADER
+    assert len(verdicts._known) <= probe.MAX_KNOWN

@@ -26,6 +26,8 @@ _TICK_S: Final = 0.02
 PLAIN_S: Final = 600.0
 # The same where a header was met with silence, which may have been a busy moment.
 SHORT_PLAIN_S: Final = 60.0
+# Endpoints come and go: beyond so many, those of before are asked again.
+MAX_KNOWN: Final = 10_000
 
 
 def _probe(wire: Wire) -> bytes:
@@ -124,6 +126,9 @@ class Verdicts:
 
     def _found(self, address: str, wire: Wire, now_s: float, plain_s: float) -> None:
         """Remembers it, and warns once an address where metadata end there."""
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+            self._warned.clear()
         until_s = float("inf") if wire.has_metadata else now_s + plain_s
         self._known[address] = (wire, until_s)
         if not wire.has_metadata and address not in self._warned:
