@@ -5,7 +5,10 @@ The numbers are those of docs/proxyless-points.md.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +197,34 @@ def test_22_a_subset_that_is_not_there_costs_its_own_calls_alone(
             mesh.call(target, PATH, [("x-lane", "dev")])
         assert time.monotonic() - began < 5
         assert mesh.call(target, PATH).address == "127.0.0.1:7001"
+
+
+def test_13_a_server_that_floods_us_holds_up_no_thread_and_no_memory(connect: Connect) -> None:
+    """Settings, and then pings without end, whose answers it does not read."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    connections: list[socket.socket] = []
+
+    def flood() -> None:
+        ping = (8).to_bytes(3, "big") + b"\6\0" + bytes(4) + b"12345678"
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                connections.append(connection)
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(bytes(3) + b"\4\0" + bytes(4))
+                    while True:
+                        connection.sendall(ping * 4096)
+
+    threading.Thread(target=flood, daemon=True).start()
+    mesh = connect("{}:{}".format(*listening.getsockname()), ready_timeout_s=0.3)
+    with pytest.raises(NotReadyError):
+        mesh.call(mesh.target("books:9080"), PATH)
+    until(lambda: "does not read" in str(mesh.status()["last_error"]), 30)
+    began = time.monotonic()
+    mesh.close()
+    assert time.monotonic() - began < 1.5
+    for each in [listening, *connections]:
+        each.close()
 
 
 def test_every_test_that_the_page_names_exists() -> None:

@@ -43,6 +43,10 @@ PING_TIMEOUT_S: Final = 10.0
 ACCEPTED_S: Final = 1.0
 """Who has nothing new for us says nothing: a stream that was not ended for so long is up."""
 READ_BYTES: Final = 256 * 1024
+READS: Final = 4
+"""After so many in a row other things have their turn, whatever more comes."""
+MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
+"""A server that makes us answer and does not read the answers is left."""
 SERVICE: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 
 Post = Callable[[OnDemandState, float], list[Request]]
@@ -217,21 +221,26 @@ class BlockingAdsClient:
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake_in, selectors.EVENT_READ)
             selector.register(connection, selectors.EVENT_READ)
-            unsent = b""
+            unsent, more = b"", False
             while not self._closed:
                 self._do_posts()
                 unsent = _write(connection, unsent + stream.outgoing())
+                if len(unsent) > MAX_UNSENT_BYTES:
+                    raise _Lost(f"it does not read: {len(unsent)} bytes wait for it")
                 interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0)
                 selector.modify(connection, interest)
-                selector.select(self._timeout())
-                self._read(connection, stream)
+                selector.select(0.0 if more else self._timeout())
+                more = self._read(connection, stream)
                 self._process()
                 self._keep_alive(stream)
 
-    def _read(self, connection: socket.socket, stream: GrpcStream) -> None:
-        """Takes all that came."""
+    def _read(self, connection: socket.socket, stream: GrpcStream) -> bool:
+        """Takes what came; whether there may be more."""
         drain(self._wake_in)
-        while (data := _receive(connection)) is not None:
+        for _ in range(READS):
+            data = _receive(connection)
+            if data is None:
+                return False
             self._heard_at = _now()
             for found in stream.receive(data):
                 if isinstance(found, Metadata):
@@ -243,6 +252,7 @@ class BlockingAdsClient:
             if stream.ended is not None:
                 self._process()
                 self._ended(stream)
+        return True
 
     def _decode(self, data: bytes) -> discovery.Response:
         decode = discovery.decode_delta_response if self._delta else discovery.decode_sotw_response
