@@ -64,12 +64,19 @@ def _earlier(one: float | None, other: float | None) -> float | None:
 
 
 def changed(pairs: Iterable[Pair], changes: Sequence[Change]) -> list[Pair]:
-    """`pairs` after `changes` ("set", "add" or "remove", name, value); names in any case."""
+    """`pairs` after `changes` (as `Call.request_changes` has them); names in any case."""
     result = list(pairs)
     for how, name, value in changes:
+        others = [pair for pair in result if pair[0].lower() != name.lower()]
+        if not applies(how, there=len(others) < len(result)):
+            continue
         if how != "add":
-            lower = name.lower()
-            result = [pair for pair in result if pair[0].lower() != lower]
+            result = others
         if how != "remove":
             result.append((name, value))
     return result
+
+
+def applies(how: str, *, there: bool) -> bool:
+    """Whether a change is made of a header that is there, or is not (Envoy's `append_action`)."""
+    return not ((how == "set-if-missing" and there) or (how == "set-if-present" and not there))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from meltemi.proxyless import metainfo
+from meltemi.proxyless.calls import applies
 from meltemi.proxyless.context import Outgoing
 from meltemi.proxyless.thrift import frames, message, ttheader
 from meltemi.proxyless.thrift.errors import MetadataError
@@ -82,14 +83,15 @@ class Prepared:
             raise MetadataError(str(error)) from None
 
     def changed(self, wire: Wire, changes: Iterable[tuple[str, str, str]]) -> frames.Frame:
-        """The same with what the route changes in its metadata: ("set" | "add" | "remove", name,
-        value).
+        """The same with what the route changes in its metadata, as `Call.request_changes` has it.
 
         A name is that of a metadatum, with or without Kitex's prefix, in any case. One that is set
         and not there goes one hop; W3C's headers are written as `outgoing` would."""
         texts = dict(self._texts)
         for action, name, value in changes:
             keys = [key for key in texts if _bare(key) == _bare(name)]
+            if not applies(action, there=bool(keys)):
+                continue
             for key in keys:
                 if action == "remove":
                     del texts[key]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from thriftpy2.thrift import TApplicationException
 
+from meltemi.proxyless.calls import applies
 from meltemi.proxyless.thrift import message, theader, ttheader
 from meltemi.proxyless.thrift.codec import Codec
 from meltemi.proxyless.thrift.errors import BizStatusError
@@ -53,13 +54,15 @@ def received_metadata() -> Iterator[dict[str, str]]:
 
 
 def change_received(changes: Iterable[tuple[str, str, str]]) -> None:
-    """What the route changes in the metadata of a reply: ("set" | "add" | "remove", name, value);
-    the case of names does not matter."""
+    """What the route changes in the metadata of a reply, as `Call.response_changes` has it; the
+    case of names does not matter."""
     collected = _RECEIVED.get()
     if collected is None:
         return
     for action, name, value in changes:
         found = [each for each in collected if each.lower() == name.lower()]
+        if not applies(action, there=bool(found)):
+            continue
         for each in found:
             if action == "remove":
                 del collected[each]
