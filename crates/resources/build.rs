@@ -164,7 +164,7 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     (
         ".envoy.config.cluster.v3.Cluster.TransportSocketMatch",
-        "name transport_socket",
+        "name match transport_socket",
     ),
     (".envoy.config.cluster.v3.CircuitBreakers", "thresholds"),
     (

@@ -100,32 +100,35 @@ impl Clusters {
     /// Makes the cluster that holds from its definition and its endpoints. Without endpoints, what held
     /// before goes on: nothing is broken before its successor is made. Says whether anything changed.
     fn refresh(&mut self, name: &Arc<str>) -> bool {
-        let Some(Definition { cluster, source }) = self.definitions.get(name) else {
+        let Some(definition) = self.definitions.get(name) else {
             return false;
         };
-        let known = match source {
-            Source::Inline => Some((&cluster.endpoints, cluster.spread)),
-            Source::Eds(service) => {
-                let assignment = self.assignments.get(service);
-                assignment.map(|one| (&one.endpoints, one.spread(cluster.spread)))
-            }
+        let cluster = &definition.cluster;
+        let known = match &definition.source {
+            Source::Inline => Some((Arc::clone(&cluster.endpoints), None, cluster.spread)),
+            Source::Eds(service) => self.assignments.get(service).map(|one| {
+                let (endpoints, refuse) = definition.sockets.usable(&one.endpoints, &one.marks);
+                (endpoints, refuse, one.spread(cluster.spread))
+            }),
         };
-        let Some((endpoints, spread)) = known else {
+        let Some((endpoints, refuse, spread)) = known else {
             return false;
         };
         let held = self.ready.get(name);
         let table = held.and_then(|held| held.table.clone());
         let mut cluster = Cluster {
-            endpoints: Arc::clone(endpoints),
+            table: table.filter(|table| table.is_of(cluster.policy, &spread, &endpoints)),
+            endpoints,
             spread,
-            table: table.filter(|table| table.is_of(cluster.policy, &spread, endpoints)),
+            refuse: cluster.refuse.clone().or(refuse),
             ..cluster.clone()
         };
         if held.is_some_and(|held| **held == cluster) {
             return false;
         }
         if cluster.table.is_none() {
-            cluster.table = HashTable::new(cluster.policy, &spread, endpoints).map(Arc::new);
+            cluster.table =
+                HashTable::new(cluster.policy, &spread, &cluster.endpoints).map(Arc::new);
         }
         self.ready.insert(Arc::clone(name), Arc::new(cluster));
         true

@@ -8,7 +8,7 @@ use prost_types::value::Kind;
 
 use crate::Cluster;
 use crate::endpoints::{self, Assignment};
-use crate::field::{decode, duration, is_secured, type_name, unpack};
+use crate::field::{decode, duration, type_name, unpack};
 use crate::invalid::{Invalid, Within};
 use crate::limits;
 use crate::messages::envoy::config::cluster::v3 as envoy;
@@ -17,6 +17,7 @@ use crate::messages::envoy::config::cluster::v3::cluster::{
     ring_hash_lb_config::HashFunction,
 };
 use crate::messages::meltemi::v1alpha1::UpstreamOptions;
+use crate::sockets::Sockets;
 
 /// Envoy's default.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +31,8 @@ pub(crate) struct Definition {
     /// Without the endpoints of [`Source::Eds`].
     pub(crate) cluster: Cluster,
     pub(crate) source: Source,
+    /// Which endpoints of [`Source::Eds`] can be used.
+    pub(crate) sockets: Sockets,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -86,6 +89,8 @@ fn message(name: &str, bytes: &[u8]) -> Result<envoy::Cluster, Invalid> {
 fn read(message: &envoy::Cluster) -> Result<Definition, Invalid> {
     let (source, assignment) = source(message)?;
     let options = options(message)?;
+    let sockets = Sockets::of(message);
+    let (endpoints, unusable) = sockets.usable(&assignment.endpoints, &assignment.marks);
     let cluster = Cluster {
         policy: policy(message)?,
         connect_timeout: duration("connect_timeout", message.connect_timeout.as_ref())?
@@ -103,10 +108,14 @@ fn read(message: &envoy::Cluster) -> Result<Definition, Invalid> {
         idle_timeout: duration("idle_timeout", options.idle_timeout.as_ref()).within(
             format_args!("typed_extension_protocol_options[{OPTIONS:?}]"),
         )?,
-        refuse: refuse(message),
-        ..Cluster::new(&message.name, assignment.endpoints)
+        refuse: stated(message).or(sockets.refuse()).or(unusable),
+        ..Cluster::new(&message.name, endpoints)
     };
-    Ok(Definition { cluster, source })
+    Ok(Definition {
+        cluster,
+        source,
+        sockets,
+    })
 }
 
 fn source(message: &envoy::Cluster) -> Result<(Source, Assignment), Invalid> {
@@ -227,11 +236,6 @@ fn options(message: &envoy::Cluster) -> Result<UpstreamOptions, Invalid> {
     unpack(any).within(field)
 }
 
-/// What the control plane says of a cluster that must not be used, else what we see ourselves.
-fn refuse(message: &envoy::Cluster) -> Option<Arc<str>> {
-    stated(message).or_else(|| secured(message))
-}
-
 /// `filter_metadata["meltemi"]["refuse"]`: Meltemi's own control plane gives the reason.
 fn stated(message: &envoy::Cluster) -> Option<Arc<str>> {
     let value = message
@@ -245,22 +249,4 @@ fn stated(message: &envoy::Cluster) -> Option<Arc<str>> {
         return None;
     };
     Some(reason.as_str().into())
-}
-
-fn secured(message: &envoy::Cluster) -> Option<Arc<str>> {
-    let matched = message
-        .transport_socket_matches
-        .iter()
-        .filter_map(|one| one.transport_socket.as_ref());
-    let secured = message
-        .transport_socket
-        .iter()
-        .chain(matched)
-        .find(|socket| is_secured(socket))?;
-    let reason = format!(
-        "it asks for the transport socket {}, which is not supported yet, and going on in plain \
-         text would be unsafe",
-        secured.name
-    );
-    Some(reason.into())
 }

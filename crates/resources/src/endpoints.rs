@@ -10,11 +10,14 @@ use crate::field::{decode, socket_address};
 use crate::invalid::{Invalid, Within};
 use crate::messages::envoy::config::core::v3::{HealthStatus, Metadata};
 use crate::messages::envoy::config::endpoint::v3 as envoy;
+use crate::sockets::{self, Marks};
 
 /// Endpoints, and how requests are spread over their priorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Assignment {
     pub(crate) endpoints: Arc<[Endpoint]>,
+    /// What each of them says for the choice of its transport socket; empty where none says anything.
+    pub(crate) marks: Vec<Marks>,
     overprovisioning: u32,
     weighted_health: bool,
 }
@@ -23,6 +26,7 @@ impl Default for Assignment {
     fn default() -> Self {
         Self {
             endpoints: Arc::default(),
+            marks: Vec::new(),
             overprovisioning: Spread::default().overprovisioning,
             weighted_health: false,
         }
@@ -55,7 +59,7 @@ pub(crate) fn assignment(name: &str, bytes: &[u8]) -> Result<Assignment, Invalid
 
 /// The endpoints of an assignment, in its order, each address once.
 pub(crate) fn of_assignment(message: &envoy::ClusterLoadAssignment) -> Result<Assignment, Invalid> {
-    let mut all = Vec::new();
+    let (mut all, mut marks) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for (place, from) in message.endpoints.iter().enumerate() {
         let field = format_args!("endpoints[{place}]");
@@ -76,6 +80,12 @@ pub(crate) fn of_assignment(message: &envoy::ClusterLoadAssignment) -> Result<As
                 .within(format_args!("lb_endpoints[{place}]"))
                 .within(field)?;
             if seen.insert(endpoint.address) {
+                marks.push(
+                    one.metadata
+                        .as_ref()
+                        .map(sockets::marks)
+                        .unwrap_or_default(),
+                );
                 all.push(Endpoint {
                     priority: from.priority,
                     locality: locality.clone(),
@@ -92,8 +102,12 @@ pub(crate) fn of_assignment(message: &envoy::ClusterLoadAssignment) -> Result<As
             "0, but has to be 1 or more",
         ));
     }
+    if marks.iter().all(Marks::is_empty) {
+        marks = Vec::new();
+    }
     Ok(Assignment {
         endpoints: all.into(),
+        marks,
         overprovisioning: overprovisioning.unwrap_or(Spread::default().overprovisioning),
         weighted_health: policy.weighted_priority_health,
     })

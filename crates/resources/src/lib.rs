@@ -25,6 +25,7 @@ mod plain_routes;
 mod route_bytes;
 mod routes;
 mod snapshot;
+mod sockets;
 mod store;
 mod workloads;
 

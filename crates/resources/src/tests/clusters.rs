@@ -95,15 +95,6 @@ fn a_cluster_over_tls_refuses_every_request_and_a_plain_one_does_not() {
     };
     let refuse = one(&tls).refuse.clone().expect("a reason");
     assert!(refuse.contains("envoy.transport_sockets.tls"));
-    let matched = cluster::cluster::TransportSocketMatch {
-        name: "tlsMode-istio".to_owned(),
-        transport_socket: socket("envoy.transport_sockets.tls"),
-    };
-    let by_match = cluster::Cluster {
-        transport_socket_matches: vec![matched],
-        ..static_cluster("a", vec![])
-    };
-    assert!(one(&by_match).refuse.is_some());
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod listeners;
 mod local_limits;
 mod plain_routes;
 mod routes;
+mod sockets;
 mod store;
 mod workloads;
 
