@@ -85,6 +85,23 @@ def test_a_host_that_gets_another_address_is_found_again(
 
 
 @both
+def test_a_host_with_a_listener_of_its_own_does_not_take_the_shared_one(
+    serve: Serve, connect: Connect, delta: bool
+) -> None:
+    server = serve()
+    hosts = {f"{name}__default__svc__cluster__local": f"10.0.0.{name}" for name in "78"}
+    server.put(NAME_TABLE, name_table(**hosts))
+    for listener, name in (("0.0.0.0_9090", "shared"), ("10.0.0.8_9090", "own")):
+        server.put(LISTENER, socket_listener(listener, name))
+        server.put(ROUTE, route(name, name))
+        server.put(CLUSTER, cluster(name))
+        server.put(ENDPOINT, endpoints(name, f"127.0.0.1:{7000 + len(name)}"))
+    mesh = connect(server.address, mode="sidecar", delta=delta)
+    assert mesh.call(mesh.target("7:9090"), PATH).cluster == "shared"
+    assert mesh.call(mesh.target("8:9090"), PATH).cluster == "own"
+
+
+@both
 def test_a_host_without_a_listener_is_named(serve: Serve, connect: Connect, delta: bool) -> None:
     server = serve()
     server.put(NAME_TABLE, name_table(a__default__svc__cluster__local="10.0.0.7"))

@@ -6,6 +6,8 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,19 @@ def test_the_slice_is_the_one_whose_checksum_is_committed() -> None:
     folder = Path(messages.__file__).parent
     found = hashlib.sha256((folder / "descriptors.binpb").read_bytes()).hexdigest()
     assert (folder / "descriptors.sha256").read_text().split()[0] == found
+
+
+def test_threads_that_are_first_at_once_share_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages of two pools do not go together."""
+    monkeypatch.setattr(messages, "_POOLS", [])
+    at_once = threading.Barrier(8)
+
+    def first(_number: int) -> object:
+        at_once.wait()
+        return messages.pool()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(first, range(8)))) == 1
 
 
 def test_every_message_of_the_slice_can_be_made() -> None:

@@ -183,7 +183,15 @@ class Feed:
         found = []
         for listener, target in self._targets.items():
             names = listener_names.candidates(target, self._table or {}, self._options)
-            found += [(listener, name) for name in names if name in held][:1]
+            for name in names:
+                # While a better one may come it is what it was: a listener that hosts share is no
+                # good for one that has its own.
+                waits = state.may_come(LISTENER, name)
+                best = self.listeners.get(listener, "") if waits else name
+                if best in held:
+                    found.append((listener, best))
+                if waits or best in held:
+                    break
         return found
 
     # === the last good state ===

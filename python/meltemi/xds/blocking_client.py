@@ -279,6 +279,7 @@ class BlockingAdsClient:
             refused = self._apply(update)
             self._send(self._state.applied(refused, _now()))
             changed = True
+        self._send(self._state.ask_again(_now()))
         if changed or (self._call_again is not None and _now() >= self._call_again):
             self._changed()
 

@@ -11,6 +11,7 @@ once. `blocking_client` is the shell.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from typing import Final
 
 from meltemi.xds import references
 from meltemi.xds.client_state import MAX_WAITING, READY_S, ClientState, Request
-from meltemi.xds.client_values import Held, TypeState
+from meltemi.xds.client_values import Held, Step, TypeState, Update
 from meltemi.xds.discovery import SETS, USERS, DeltaRequest, Response, SotwRequest
 from meltemi.xds.messages import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from meltemi.xds.references import Reference
 from meltemi.xds.resource import Resource
 
+ASK_AGAIN_S: Final = 5.0
+"""How often what does not exist is asked for again: istiod forgets who asked, once it said so."""
 BY_NAME: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 
 
@@ -43,6 +46,13 @@ class OnDemandState(ClientState):
         super().__init__(delta=delta, everything_of=everything_of, by_name=BY_NAME)
         self._clusters_came = True  # none is asked for before a route names it
         self._entries: deque[_Waiting] = deque()
+        self._set_aside: dict[str, dict[str, Resource]] = {}
+        """Of a server that sends all of a type to who asks by name (istiod to a sidecar): what
+        came unasked. Such a one does not answer when it is asked for later."""
+        self._sends_all = bool(everything_of)
+        """Listeners and clusters come unasked, to who has to ask for a name table."""
+        self._ask_again_at: float | None = None
+        """When; None while nothing is missing."""
         self._guesses: dict[str, frozenset[Reference]] = {}
         """By listener: what it will probably need; until it is known what it needs."""
 
@@ -95,6 +105,14 @@ class OnDemandState(ClientState):
             if name not in each.held
         )
 
+    def may_come(self, type_url: str, name: str) -> bool:
+        """Whether it was asked for on this stream and the server has not answered yet; or what it
+        answered was refused."""
+        each = self._types[type_url]
+        if name in each.held:
+            return False
+        return name in each.refused or name in each.asked_at.keys() - each.passed
+
     def unusable(self) -> dict[Reference, str]:
         """Why: of what came and was refused, so that there is none in use."""
         return {
@@ -114,6 +132,7 @@ class OnDemandState(ClientState):
     def disconnect(self) -> None:
         super().disconnect()
         self._entries.clear()
+        self._set_aside.clear()
 
     def take(self, response: Response, now: float) -> list[Request]:
         """Takes a response, and returns requests for what it will need when it is in use."""
@@ -148,6 +167,17 @@ class OnDemandState(ClientState):
             del self._entries[ordinal]
             return entry.response
         return None
+
+    def _examine(self, response: Response, now: float) -> Step:
+        each = self._types.get(response.type_url)
+        if each is not None and self._delta and each.type_url in SETS and not each.everything:
+            unasked = {r.name: r for r in response.resources if r.name not in each.names}
+            if unasked or each.type_url in self._set_aside:
+                aside = self._set_aside.setdefault(each.type_url, {})
+                aside.update(unasked)
+                for name in response.removed:
+                    aside.pop(name, None)
+        return super()._examine(response, now)
 
     def _waits(self, entry: _Waiting) -> bool:
         return not all(self._is_there(*need) for need in entry.needs)
@@ -200,6 +230,21 @@ class OnDemandState(ClientState):
             names = frozenset(name for kind, name in wanted if kind == type_url)
             yield from self._ask_for(self._types[type_url], names, now)
 
+    def _ask_for(self, child: TypeState, needed: frozenset[str], now: float) -> Iterator[Request]:
+        aside = self._set_aside.get(child.type_url)
+        if aside is None:
+            yield from super()._ask_for(child, needed, now)
+            return
+        came = [aside.pop(name) for name in sorted(needed - child.names) if name in aside]
+        gone = (child.names - needed) & child.held.keys()
+        aside.update({name: child.held[name].resource for name in gone})
+        yield from super()._ask_for(child, needed, now)
+        for resource in came:
+            with contextlib.suppress(ValueError, LookupError):  # it stays awaited
+                needs = {resource.name: self._needs(child.type_url, resource.body)}
+                update = Update(child.type_url, child.version, (resource,))
+                self._own.append(Step(update, "", children=needs, no_answer=True))
+
     def _is_known(self, listener: str) -> bool:
         return next(self.lacking(LISTENER, listener), None) is None
 
@@ -222,7 +267,27 @@ class OnDemandState(ClientState):
         nonce = nonces[-1] if nonces else request.nonce
         return SotwRequest(request.type_url, request.names, request.version, nonce)
 
+    def ask_again(self, now: float) -> list[Request]:
+        """For names that the server said do not exist, each ASK_AGAIN_S; what to send."""
+        missing = {
+            each.type_url: tuple(sorted(each.missing & each.names))
+            for each in self._types.values()
+            if self._delta and not self._sends_all
+        }
+        requests: list[Request] = [DeltaRequest(t, subscribe=n) for t, n in missing.items() if n]
+        if self._connected_at is None or not requests:
+            self._ask_again_at = None
+            return []
+        if self._ask_again_at is None:
+            self._ask_again_at = now + ASK_AGAIN_S
+        if now < self._ask_again_at:
+            return []
+        self._ask_again_at = now + ASK_AGAIN_S
+        return requests
+
     def deadline(self, now: float) -> float | None:
         ends = [entry.until for entry in self._entries if entry.needs]
+        if self._ask_again_at is not None:
+            ends.append(self._ask_again_at)
         first = super().deadline(now)
         return min(ends if first is None else [*ends, first], default=None)

@@ -94,6 +94,7 @@ class ClientState:
         for each in self._types.values():
             each.nonce, each.asked = "", False
             each.asked_at.clear()
+            each.passed.clear()
 
     def _first_request(self, each: TypeState) -> Request:
         names = tuple(sorted(each.names))
@@ -218,7 +219,7 @@ class ClientState:
         if each is None:
             return [self._answer(None, step, _complaint(step.faults, step.count))]
         if step.no_answer:
-            self._keep(each, step, {}, now)
+            self._keep(each, step, dict(refused), now)
             return list(self._follow(each, now))
         faults = [*step.faults, *refused]
         self._keep(each, step, dict(faults), now)
@@ -241,6 +242,7 @@ class ClientState:
         for name in {r.name for r in (*step.same, *step.update.resources)} | refused.keys():
             each.asked_at.pop(name, None)
             each.missing.discard(name)
+            each.passed.discard(name)
             each.refused.pop(name, None)
         each.refused.update(refused)
         for name in step.update.removed:
@@ -250,6 +252,8 @@ class ClientState:
         for name in step.missing:
             each.asked_at.pop(name, None)
             each.missing.add(name)
+        if not self._delta and each.type_url in SETS and not step.no_answer:
+            each.passed.update(each.asked_at)
 
     def _needs(self, type_url: str, body: bytes) -> frozenset[Reference]:
         """What a resource needs. Raises ValueError for one that cannot be read."""

@@ -53,6 +53,8 @@ class TypeState:
     children: dict[str, frozenset[Reference]] = field(default_factory=dict)
     asked_at: dict[str, float] = field(default_factory=dict)
     """Names that have not come on this stream nor before."""
+    passed: set[str] = field(default_factory=set)
+    """Those of them that a response for all names of the type came without."""
     missing: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
     """Why: of names whose last version was refused."""

@@ -62,13 +62,18 @@ class _Files:
         raise KeyError(symbol)
 
 
-@functools.cache
+_POOLS: Final[list[descriptor_pool.DescriptorPool]] = []
+
+
 def pool() -> descriptor_pool.DescriptorPool:
     """The private pool; the first call reads the descriptors (about 2 ms)."""
-    data = Path(__file__).with_name("descriptors.binpb").read_bytes()
-    return descriptor_pool.DescriptorPool(
-        _Files(descriptor_pb2.FileDescriptorSet.FromString(data).file)
-    )
+    if not _POOLS:
+        data = Path(__file__).with_name("descriptors.binpb").read_bytes()
+        files = descriptor_pb2.FileDescriptorSet.FromString(data).file
+        # Of threads that come here at once each makes one, and the first is everybody's: messages
+        # of two pools do not go together. A lock might be held for ever in a forked child.
+        _POOLS.append(descriptor_pool.DescriptorPool(_Files(files)))
+    return _POOLS[0]
 
 
 @functools.cache

@@ -23,6 +23,7 @@ TYPED_STRUCTS: Final = ("udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct")
 HTTP_CONNECTION_MANAGER: Final = (
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 )
+TCP_PROXY: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 THRIFT_PROXY: Final = "envoy.extensions.filters.network.thrift_proxy.v3.ThriftProxy"
 
 
@@ -45,8 +46,10 @@ def needed(type_url: str, body: bytes) -> frozenset[Reference]:
     further = frozenset((CHILD[type_url], name) for name in children(type_url, body))
     if type_url != messages.LISTENER:
         return further
-    listener = messages.parse(type_url, body)
-    inline = (name for config in _configs(listener) for name in _clusters_inside(config))
+    configs = list(_configs(messages.parse(type_url, body)))
+    inline = {name for config in configs for name in _clusters_inside(config)}
+    if not any(_kind(config) == HTTP_CONNECTION_MANAGER for config in configs):
+        inline.update(name for config in configs for name in _clusters_behind(config))
     return further | {(messages.CLUSTER, name) for name in inline}
 
 
@@ -73,9 +76,19 @@ def _configs(listener: Any) -> Iterator[Any]:
             yield each.typed_config
 
 
+def _kind(typed_config: Any) -> str:
+    return str(typed_config.type_url.rpartition("/")[2])
+
+
+def _clusters_behind(typed_config: Any) -> Iterator[str]:
+    """Clusters that connections go to, by a filter that only forwards them."""
+    if _kind(typed_config) == TCP_PROXY:
+        yield from _clusters_of_action(messages.unpack(typed_config))
+
+
 def _clusters_inside(typed_config: Any) -> Iterator[str]:
     """Clusters of the routes that stand in a filter itself."""
-    name = typed_config.type_url.rpartition("/")[2]
+    name = _kind(typed_config)
     if name == HTTP_CONNECTION_MANAGER:
         manager = messages.unpack(typed_config)
         if manager.HasField("route_config"):
@@ -101,7 +114,7 @@ def _clusters_of_action(action: Any) -> Iterator[str]:
 
 
 def _routes_of(typed_config: Any) -> Iterator[str]:
-    name = typed_config.type_url.rpartition("/")[2]
+    name = _kind(typed_config)
     if name == HTTP_CONNECTION_MANAGER or typed_config.type_url == messages.META_PROTOCOL_PROXY:
         found = messages.unpack(typed_config)
         if found.HasField("rds"):
