@@ -40,9 +40,10 @@ test-rust: ## Run the tests of the crates
 test-python: build ## Run the Python and end-to-end tests
 	$(BIN)/python -m pytest
 
-interop: build ## Test against Envoy, Apache Dubbo (needs a JDK and Maven), Kitex (needs Go), PyPI's clients
+interop: build ## Test against Envoy, istiod and Kitex (need Go), Apache Dubbo (a JDK and Maven), PyPI's clients
 	tests/interop/dubbo/build.sh .cache/interop-dubbo
 	tests/interop/kitex/build.sh .cache/interop-kitex
+	tests/interop/istiod/build.sh .cache/interop-istiod
 	$(BIN)/python -m pytest --peers
 
 check: build ## Check format, lint, types, imports, crate edges, licences and sources

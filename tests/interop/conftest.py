@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent.parent
-sys.path[:0] = [str(TESTS / "interop"), str(TESTS / "e2e"), str(TESTS / "e2e" / "apps")]
+FOLDERS = ("interop", "e2e", "e2e/apps", "proxyless")
+sys.path[:0] = [str(TESTS / folder) for folder in FOLDERS]
 
 import apache_dubbo  # noqa: E402 - found by the path above
+import istiod_process  # noqa: E402
 import kitex_peers  # noqa: E402
 from mesh import Mesh, running  # noqa: E402
 
@@ -30,6 +32,14 @@ def kitex() -> None:
     if shutil.which("go") is None and not Path("/usr/local/go/bin/go").exists():
         pytest.skip("there is no go: Go of 1.24 or later builds Kitex's side")
     kitex_peers.build()
+
+
+@pytest.fixture(scope="session")
+def istiod() -> None:
+    """istiod is built; where it cannot be, what needs it is skipped."""
+    if shutil.which("go") is None and not Path("/usr/local/go/bin/go").exists():
+        pytest.skip("there is no go: Go of 1.26 or later builds istiod")
+    istiod_process.build()
 
 
 @pytest.fixture(scope="session")
