@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from meltemi.secret import Secret
-from meltemi.xds import discovery
+from meltemi.xds import discovery, messages
 from meltemi.xds.client_on_demand import OnDemandState
 from meltemi.xds.client_state import Request
 from meltemi.xds.client_values import Update
@@ -45,6 +45,9 @@ ACCEPTED_S: Final = 1.0
 READ_BYTES: Final = 256 * 1024
 READS: Final = 4
 """After so many in a row other things have their turn, whatever more comes."""
+ENDPOINTS_EVERY_S: Final = 0.1
+"""How often endpoints that go on changing are taken: each time holds up calls of other threads. The
+first change is taken at once, and so is all that a caller waits for."""
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 """A server that makes us answer and does not read the answers is left."""
 SERVICE: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
@@ -110,6 +113,7 @@ class BlockingAdsClient:
         self._introduced = False
         """Whether the stream was told who we are."""
         self._heard_at = self._began_at = 0.0
+        self._read_again_at = 0.0
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -227,12 +231,21 @@ class BlockingAdsClient:
                 unsent = _write(connection, unsent + stream.outgoing())
                 if len(unsent) > MAX_UNSENT_BYTES:
                     raise _Lost(f"it does not read: {len(unsent)} bytes wait for it")
+                if not unsent:
+                    self._leave_calls_alone()
                 interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0)
                 selector.modify(connection, interest)
                 selector.select(0.0 if more else self._timeout())
                 more = self._read(connection, stream)
                 self._process()
                 self._keep_alive(stream)
+
+    def _leave_calls_alone(self) -> None:
+        """Reads nothing for a while after endpoints changed, unless something is asked for."""
+        while (left := self._read_again_at - _now()) > 0:
+            if self._closed or self._posts or self._state.deadline(_now()) is not None:
+                return
+            self._wait_for_wake(left)
 
     def _read(self, connection: socket.socket, stream: GrpcStream) -> bool:
         """Takes what came; whether there may be more."""
@@ -279,6 +292,7 @@ class BlockingAdsClient:
             refused = self._apply(update)
             self._send(self._state.applied(refused, _now()))
             changed = True
+            time.sleep(0)  # calls of other threads wait for this one's lock of the interpreter
         self._send(self._state.ask_again(_now()))
         if changed or (self._call_again is not None and _now() >= self._call_again):
             self._changed()
@@ -293,6 +307,8 @@ class BlockingAdsClient:
         except Exception as exc:
             log.exception("cannot apply %s version %s", kind, update.version)
             return [(name, str(exc) or type(exc).__name__) for name, _body in resources]
+        if update.type_url == messages.ENDPOINT:
+            self._read_again_at = _now() + ENDPOINTS_EVERY_S
         taken, removed = len(resources) - len(refused), len(update.removed)
         log.debug("%s: %d taken, %d removed, %d refused", kind, taken, removed, len(refused))
         for name, reason in refused:
@@ -351,10 +367,13 @@ class BlockingAdsClient:
             left = min(ends) - _now()
             if _now() >= until:
                 return
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._wake_in, selectors.EVENT_READ)
-                selector.select(max(0.0, left))
-            drain(self._wake_in)
+            self._wait_for_wake(left)
+
+    def _wait_for_wake(self, left_s: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_in, selectors.EVENT_READ)
+            selector.select(max(0.0, left_s))
+        drain(self._wake_in)
 
     # === how it is going ===
 
