@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ def test_each_of_5000_connections_is_answered_in_bounded_memory(
         assert result["connections"] == MANY
         assert result["sent"] == result["answers"] >= MANY
         assert after - before < MANY * KIB_EACH / 1024
-        eventually_no_connections(running)
+        eventually_connections(running, 0)
 
 
 @pytest.mark.parametrize("connections", [64, 501])
@@ -43,7 +44,7 @@ def test_connections_spread_evenly_over_two_workers(
     with backend(tools, free_port()) as served, engine(workers=2) as running:
         port = free_port()
         running.serve(port, {"one": served.ports}, [resources.route("all", {"one": 1})])
-        eventually_no_connections(running)
+        eventually_connections(running, 0)
         requests = load(tools, port, "-c", connections, "-t", 2, "-w", 0)
         time.sleep(1)
         counts = by_worker(running)
@@ -59,11 +60,12 @@ def test_connections_stay_even_when_half_of_them_leave(
     with backend(tools, free_port()) as served, engine(workers=2) as running:
         port = free_port()
         running.serve(port, {"one": served.ports}, [resources.route("all", {"one": 1})])
-        eventually_no_connections(running)
+        eventually_connections(running, 0)
         leaving = load(tools, port, "-c", 100, "-t", 1, "-w", 0)
         time.sleep(0.3)
         staying = load(tools, port, "-c", 60, "-t", 4, "-w", 0)
         leaving.result()
+        eventually_connections(running, 60)
         coming = load(tools, port, "-c", 60, "-t", 2, "-w", 0)
         time.sleep(1)
         counts = by_worker(running)
@@ -75,16 +77,12 @@ def test_connections_stay_even_when_half_of_them_leave(
 
 
 def by_worker(running: Engine) -> list[int]:
-    stats = running.stats()
-    return [int(stats[f"listener_manager.worker_{n}.downstream_cx_active"]) for n in range(2)]
+    name = re.compile(r"listener_manager\.worker_\d+\.downstream_cx_active")
+    return [int(value) for key, value in running.stats().items() if name.fullmatch(key)]
 
 
-def eventually_no_connections(running: Engine) -> None:
+def eventually_connections(running: Engine, count: int) -> None:
     deadline = time.monotonic() + 10
-    while True:
-        stats = running.stats()
-        name = "listener_manager.worker_"
-        if not any(value for key, value in stats.items() if key.startswith(name)):
-            return
-        assert time.monotonic() < deadline, "connections are left that nobody holds"
+    while sum(counts := by_worker(running)) != count:
+        assert time.monotonic() < deadline, f"{counts} connections, not {count} together"
         time.sleep(0.05)
