@@ -353,15 +353,22 @@ class Mesh:
             path = self._paths.get(found.authority, "/") + (method or "")
         if method is not None:
             pairs = [("method", method), *(pair for pair in pairs if pair[0] != "method")]
-        try:
-            self.call(found, path, pairs).abandoned()
-        except NotReadyError:
-            raise
-        except MeltemiError:
-            pass  # the explanation says so
-        listener = self._listeners.get(found.listener, found.listener)
-        explained = self._feed.router.explain(listener, found.authority, path, pairs, self._caller)
+        explained = self._explained(found, path, pairs)
+        refused = explained["refused"]
+        if refused is not None and refused["kind"] == NotKnown.__name__:
+            try:
+                self.call(found, path, pairs).abandoned()  # waits, as the first call would
+            except NotReadyError:
+                raise
+            except MeltemiError:
+                pass  # the explanation says so
+            explained = self._explained(found, path, pairs)
         return Explanation(explained)
+
+    def _explained(self, target: Target, path: str, headers: Headers) -> dict[str, Any]:
+        listener = self._listeners.get(target.listener, target.listener)
+        router = self._feed.router
+        return router.explain(listener, target.authority, path, headers, self._caller)
 
     # === fork ===
 
