@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 from conftest import Load, Said
 from meltemi.config import build
-from meltemi.model import Lane, LaneEntry, LaneGroup, LaneService, Mesh, Share, StringMatch
+from meltemi.model import (
+    Lane,
+    LaneEntry,
+    LaneGroup,
+    LaneService,
+    Mesh,
+    Share,
+    StringMatch,
+    WorkloadSelector,
+)
 from meltemi.model.addresses import Addresses
 
 HOST = "reviews.shop.svc.cluster.local"
@@ -29,6 +38,14 @@ spec: {{{spec}}}
 """
 
 
+def entry(conditions: str) -> str:
+    return lane(f"group: books, entry: [{{{conditions}}}]")
+
+
+def edge(spec: str) -> str:
+    return group(f"services: [{{host: reviews}}], {spec}")
+
+
 SERVICE = """
 apiVersion: v1
 kind: Service
@@ -47,7 +64,9 @@ def mesh(load: Load, *texts: str) -> Mesh:
 def test_everything_that_is_said_is_in_the_model(load: Load) -> None:
     text = group(
         "services: [{host: reviews, mode: strict, fallback: []}], baggageKey: env, mode: strict,"
-        "baseline: {labels: {version: v1}}, fallback: [blue]"
+        "baseline: {labels: {version: v1}}, fallback: [blue],"
+        "edge: {trustedSources: [10.1.0.0/16, '::1']},"
+        "marksFrom: [{namespace: shop, labels: {app: page}}, {labels: {app: web}}]"
     )
     entry = (
         "{headers: {UID: {exact: '1'}, any: {}}, cookies: {Beta: {prefix: b}},"
@@ -90,6 +109,11 @@ def test_everything_that_is_said_is_in_the_model(load: Load) -> None:
         baseline=(("version", "v1"),),
         mode="strict",
         fallback=("blue",),
+        trusted_sources=("10.1.0.0/16", "::1/128"),
+        marks_from=(
+            WorkloadSelector("shop", (("app", "page"),)),
+            WorkloadSelector(None, (("app", "web"),)),
+        ),
     )
 
 
@@ -146,6 +170,34 @@ def test_a_lane_without_labels_has_those_of_its_mark(load: Load) -> None:
             "error one-of spec.entry[0].percentage.by",
         ),
         (lane("group: books, entries: []"), "error unknown-field spec.entries"),
+        (entry(""), "error missing-field spec.entry[0]"),
+        (entry("headers: {}, uri: {}"), "error missing-field spec.entry[0]"),
+        (
+            entry("uri: {prefix: /}, sourceAddresses: []"),
+            "error missing-field spec.entry[0].source",
+        ),
+        (entry("sourceAddresses: [10.0.0.1/8]"), "error invalid-address spec.entry[0].source"),
+        (entry("sourceAddresses: ['fe80::1%eth0']"), "error invalid-address spec.entry[0].source"),
+        (entry("sourceAddresses: ['::ffff:1.2.3.4']"), "error invalid-address spec.entry[0].sou"),
+        (entry("sourceAddresses: [10.0.0.0/255.0.0.0]"), "error invalid-address spec.entry[0].s"),
+        (entry("headers: {UID: {}, uid: {exact: a}}"), "error duplicate-value spec.entry[0].head"),
+        (entry("headers: {'a b': {}}"), "error bad-value spec.entry[0].headers"),
+        (entry("headers: {':path': {}}"), "error bad-value spec.entry[0].headers"),
+        (entry("headers: {uid: {exact: ''}}"), "error bad-value spec.entry[0].headers.uid.exact"),
+        (entry("cookies: {'a=b': {}}"), "error bad-value spec.entry[0].cookies"),
+        (entry("cookies: {'': {}}"), "error missing-field spec.entry[0].cookies"),
+        (entry("queryParams: {'a&b': {}}"), "error bad-value spec.entry[0].queryParams"),
+        (entry("percentage: {value: 5, by: {}}"), "error missing-field spec.entry[0].perc"),
+        (entry("percentage: {value: 5, by: {cookie: ''}}"), "error missing-field spec.entry[0].p"),
+        (entry("percentage: {value: 5, by: {header: 'a b'}}"), "error bad-value spec.entry[0].p"),
+        (edge("edge: {trustedSources: [10.0.0.0/33]}"), "error invalid-address spec.edge.trus"),
+        (edge("edge: {trustedSources: ['*']}"), "error invalid-address spec.edge.trustedSourc"),
+        (edge("edge: {trusted: []}"), "error unknown-field spec.edge.trusted"),
+        (edge("marksFrom: []"), "error missing-field spec.marksFrom"),
+        (edge("marksFrom: [{}]"), "error missing-field spec.marksFrom[0]"),
+        (edge("marksFrom: [{labels: {}}]"), "error missing-field spec.marksFrom[0]"),
+        (edge("marksFrom: [{namespace: A}]"), "error bad-value spec.marksFrom[0].namespace"),
+        (edge("marksFrom: [{labels: {'a b': c}}]"), "error invalid-label spec.marksFrom[0].lab"),
     ],
 )
 def test_what_cannot_be_is_said_at_its_place(
@@ -154,6 +206,28 @@ def test_what_cannot_be_is_said_at_its_place(
     errors = [each for each in said(load(text)) if each.startswith("error")]
     assert len(errors) == 1, errors
     assert errors[0].startswith(wanted), errors
+
+
+@pytest.mark.parametrize(
+    ("conditions", "wanted"),
+    [
+        ("headers: {a_b: {}}", "warning no-effect spec.entry[0].headers.a_b"),
+        ("uri: {prefix: api}", "warning no-effect spec.entry[0].uri.prefix"),
+        ("uri: {exact: '/a?b=c'}", "warning no-effect spec.entry[0].uri.exact"),
+        ("method: {exact: get}", "warning no-effect spec.entry[0].method.exact"),
+    ],
+)
+def test_a_condition_that_never_holds_is_warned_of(
+    load: Load, said: Said, conditions: str, wanted: str
+) -> None:
+    loaded = load(entry(conditions))
+    assert loaded.valid
+    (warning,) = said(loaded)
+    assert warning.startswith(wanted)
+
+
+def test_an_entry_is_there(load: Load, said: Said) -> None:
+    assert said(load(entry("headers: {uid: {exact: '100'}}"))) == []
 
 
 def subsets(built: Mesh) -> dict[str, set[str]]:

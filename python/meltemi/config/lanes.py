@@ -12,7 +12,15 @@ from meltemi.config.rules.names import full_host
 from meltemi.config.schema import lane as schema
 from meltemi.config.schema.types import pairs, texts
 from meltemi.config.schema.virtual_service import StringMatch as Written
-from meltemi.model import Lane, LaneEntry, LaneGroup, LaneService, Share, StringMatch
+from meltemi.model import (
+    Lane,
+    LaneEntry,
+    LaneGroup,
+    LaneService,
+    Share,
+    StringMatch,
+    WorkloadSelector,
+)
 
 BAGGAGE_KEY: Final = "lane"
 """Where the group says none."""
@@ -52,7 +60,15 @@ def _group(item: Object, lanes: Iterable[Object]) -> LaneGroup:
         baseline=pairs(spec.baseline.labels if spec.baseline else None),
         mode=spec.mode or "permissive",
         fallback=texts(spec.fallback),
+        trusted_sources=_networks(spec.edge.trusted_sources if spec.edge else None),
+        marks_from=tuple(
+            WorkloadSelector(each.namespace, pairs(each.labels)) for each in spec.marks_from or ()
+        ),
     )
+
+
+def _networks(given: Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_network(each)) for each in given or ())
 
 
 def _lane(item: Object, key: str) -> Lane:
@@ -74,9 +90,7 @@ def _entry(entry: schema.Entry) -> LaneEntry:
         query_params=_conditions(entry.query_params),
         uri=_condition(entry.uri) if entry.uri else None,
         method=_condition(entry.method) if entry.method else None,
-        source_addresses=tuple(
-            str(ipaddress.ip_network(each)) for each in entry.source_addresses or ()
-        ),
+        source_addresses=_networks(entry.source_addresses),
         share=_share(entry.percentage) if entry.percentage else None,
     )
 

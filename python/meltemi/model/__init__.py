@@ -14,7 +14,15 @@ from meltemi.model.destination import (
     Subset,
     TrafficPolicy,
 )
-from meltemi.model.lane import BASELINE, Lane, LaneEntry, LaneGroup, LaneService, Share
+from meltemi.model.lane import (
+    BASELINE,
+    Lane,
+    LaneEntry,
+    LaneGroup,
+    LaneService,
+    Share,
+    WorkloadSelector,
+)
 from meltemi.model.limit import LimitCondition, LocalRateLimit, TokenBucket
 from meltemi.model.match import StringMatch
 from meltemi.model.mesh import Mesh, ObjectRef
@@ -80,5 +88,6 @@ __all__ = [
     "WeightedDestination",
     "Workload",
     "WorkloadPort",
+    "WorkloadSelector",
     "port_protocol",
 ]

@@ -68,8 +68,16 @@ class LaneService:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkloadSelector:
+    """Workloads of `namespace` (None: of any) that have all of `labels`."""
+
+    namespace: str | None = None
+    labels: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LaneGroup:
-    """Lanes through the same services. `lanes` in the order in which their routes are tried."""
+    """Lanes through the same services. `lanes` by name."""
 
     namespace: str
     name: str
@@ -81,6 +89,10 @@ class LaneGroup:
     mode: Mode = "permissive"
     fallback: tuple[str, ...] = ()
     """Lanes that are asked before the baseline, where a lane has no healthy instance."""
+    trusted_sources: tuple[str, ...] = ()
+    """Networks whose callers keep their marks at the edge; everybody else's are taken away."""
+    marks_from: tuple[WorkloadSelector, ...] = ()
+    """Workloads inside the mesh whose requests' marks count; empty: all."""
 
     def mode_of(self, lane: Lane, service: LaneService) -> Mode:
         """The service's own exception, else the lane's, else the group's."""

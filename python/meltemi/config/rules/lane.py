@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Final
 
 from meltemi.config.issues import Finding
 from meltemi.config.place import Place
-from meltemi.config.rules import names
-from meltemi.config.rules.virtual_service_actions import header_name
-from meltemi.config.rules.virtual_service_http import string_match
+from meltemi.config.rules import lane_entry, names
 from meltemi.model import BASELINE
 
 LONGEST_LANE: Final = 58
 """The name of its subset, `lane-NAME`, is a label too."""
-
-_BY: Final = ("header", "cookie", "baggage", "sourceAddress")
 
 
 def name_error(text: str) -> str | None:
@@ -50,6 +45,23 @@ def check_group(spec: Place, namespace: str) -> Iterator[Finding]:
             "bad-value", f"{key.text!r} is no key of a mark",
             "letters, digits, '-', '_' and '.', such as lane",
         )  # fmt: skip
+    for network in spec["edge"]["trustedSources"].items:
+        yield from lane_entry.network(network)
+    yield from _marks_from(spec["marksFrom"])
+
+
+def _marks_from(selectors: Place) -> Iterator[Finding]:
+    if selectors.value == []:
+        yield selectors.error("missing-field", "no workload's marks would count", "leave it out")
+    for selector in selectors.items:
+        namespace = selector["namespace"]
+        if not selector["labels"].value and not namespace.there:
+            yield selector.error(
+                "missing-field", "it names every workload", "leave marksFrom out, or say labels"
+            )
+        if isinstance(namespace.value, str) and names.label_error(namespace.text):
+            yield namespace.error("bad-value", f"{namespace.text!r} is not a namespace")
+        yield from names.labels(selector["labels"])
 
 
 def _fallback(chain: Place) -> Iterator[Finding]:
@@ -76,30 +88,4 @@ def check_lane(spec: Place, namespace: str) -> Iterator[Finding]:
         )  # fmt: skip
     yield from names.labels(labels)
     for entry in spec["entry"].items:
-        yield from _entry(entry)
-
-
-def _entry(entry: Place) -> Iterator[Finding]:
-    for name, condition in entry["headers"].entries:
-        yield from header_name(name, condition)
-        yield from string_match(condition)
-    for field in ("cookies", "queryParams"):
-        for name, condition in entry[field].entries:
-            if not name:
-                yield condition.error("missing-field", "the name is empty")
-            yield from string_match(condition)
-    for field in ("uri", "method"):
-        yield from string_match(entry[field])
-    for address in entry["sourceAddresses"].items:
-        try:
-            ipaddress.ip_network(address.text)
-        except ValueError as error:
-            if address.text:
-                yield address.error("invalid-address", str(error), "such as 10.0.0.0/8")
-    by = entry["percentage"]["by"]
-    given = [name for name in _BY if by[name].value not in (None, False)]
-    if len(given) > 1:
-        yield by.error("one-of", f"{' and '.join(given)} exclude each other")
-    for name in given:
-        if by[name].value == "":
-            yield by[name].error("missing-field", f"the name of the {name} is empty")
+        yield from lane_entry.check(entry)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from meltemi.config.schema.types import Int32, Labels, NotYet, Percent, Schema
+from meltemi.config.schema.types import Int32, Labels, Percent, Schema
 from meltemi.config.schema.virtual_service import StringMatch
 
 Mode = Literal["permissive", "strict"]
@@ -20,12 +20,25 @@ class Baseline(Schema):
     labels: Labels | None = None
 
 
+class Edge(Schema):
+    trusted_sources: list[str] | None = None
+
+
+class WorkloadSelector(Schema):
+    """Either may be left out."""
+
+    namespace: str | None = None
+    labels: Labels | None = None
+
+
 class LaneGroupSpec(Schema):
     services: list[LaneService]
     baggage_key: str | None = None
     baseline: Baseline | None = None
     mode: Mode | None = None
     fallback: list[str] | None = None
+    edge: Edge | None = None
+    marks_from: list[WorkloadSelector] | None = None
 
 
 class By(Schema):
@@ -57,10 +70,7 @@ class Entry(Schema):
 class LaneSpec(Schema):
     group: str
     labels: Labels | None = None
-    entry: Annotated[
-        list[Entry] | None,
-        NotYet(hint="requests get no mark at the edge: who calls sets it"),
-    ] = None
+    entry: list[Entry] | None = None
     enabled: bool | None = None
     priority: Int32 | None = None
     mode: Mode | None = None
