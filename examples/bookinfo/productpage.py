@@ -1,0 +1,178 @@
+"""productpage: a book with its stars, of details and reviews, which are asked at once.
+
+`GET /api/v1/products/ID` answers as the original Bookinfo does; `/` is the page. Headers of an
+answer say by whom it was made (`x-served-by`) and what its trace is asked for by (`x-trace-id`)."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import thrift_app
+import tracing
+import uvicorn
+from meltemi import proxyless
+from meltemi.proxyless import http_server
+from meltemi.proxyless.errors import MeltemiError
+from meltemi.proxyless.thrift import received_metadata
+from opentelemetry.trace import StatusCode
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from thriftpy2.thrift import TApplicationException
+
+details_idl = thrift_app.idl("details")
+reviews_idl = thrift_app.idl("reviews")
+
+FAILED = {"StatusMessage": "internal error", "StatusCode": 500}
+
+log = logging.getLogger("bookinfo")
+
+
+class HopError(Exception):
+    """A service that was asked did not answer."""
+
+
+@dataclass
+class Answer:
+    """What a service answered, and by whom that was made."""
+
+    value: Any
+    served_by: str
+
+
+class Shop:
+    """The services that are asked."""
+
+    def __init__(self) -> None:
+        mesh = proxyless.connect()
+        self.details = mesh.thrift_async(
+            "details:8084", details_idl.DetailsService, wire="ttheader", timeout_s=3
+        )
+        self.reviews = mesh.thrift_async(
+            "reviews:8082", reviews_idl.ReviewsService, wire="ttheader", timeout_s=3
+        )
+
+    async def product(self, product_id: str) -> tuple[dict[str, Any], str]:
+        """What the page shows of a book, and by whom it was made. Raises HopError."""
+        review, detail = await _both(
+            _asked("reviews", self.reviews.ReviewProduct(reviews_idl.ReviewReq(product_id))),
+            _asked("details", self.details.GetProduct(details_idl.GetProductReq(product_id))),
+        )
+        book = detail.value.Product
+        product = {
+            "ID": book.ID,
+            "Title": book.Title,
+            "Author": book.Author,
+            "Description": book.Description,
+            "Rating": review.value.Review.Rating,
+        }
+        return product, f"{thrift_app.ME},{detail.served_by},{review.served_by}"
+
+    def close(self) -> None:
+        self.details.close()
+        self.reviews.close()
+
+
+async def _both(*asked: Awaitable[Answer]) -> list[Answer]:
+    """The first that fails ends the wait for the other."""
+    tasks = [asyncio.ensure_future(each) for each in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _asked(name: str, call: Awaitable[Any]) -> Answer:
+    with received_metadata() as received:
+        try:
+            value = await call
+        except (MeltemiError, TApplicationException) as error:
+            raise HopError(f"{name}: {error}") from error
+    return Answer(value, received.get("served-by", name))
+
+
+async def product(request: Request) -> Response:
+    with tracing.serving(
+        "GET /api/v1/products/{id}",
+        http__request__method="GET",
+        http__route="/api/v1/products/{id}",
+        url__path=request.url.path,
+    ) as span:
+        headers = {"cache-control": "no-store"}
+        if trace_id := tracing.trace_id(span):
+            headers["x-trace-id"] = trace_id
+        try:
+            found, served_by = await request.state.shop.product(request.path_params["id"])
+        except HopError as error:
+            log.error("%s failed: %s", request.url.path, error)
+            span.set_status(StatusCode.ERROR, str(error))
+            span.set_attribute("http.response.status_code", 500)
+            return JSONResponse(FAILED, 500, headers)
+        span.set_attribute("http.response.status_code", 200)
+        headers["x-served-by"] = served_by
+        return JSONResponse(found, headers=headers)
+
+
+async def page(_request: Request) -> Response:
+    return PlainTextResponse("Bookinfo: GET /api/v1/products/1\n")
+
+
+async def traces(request: Request) -> Response:
+    """What the receiver of spans that `meltemi up` has tells of them."""
+    receiver = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if not receiver:
+        return JSONResponse({"error": "nobody takes traces"}, 404)
+    path = request.url.path.replace("/api/v1/", "/api/", 1)
+    try:
+        told = await request.state.receiver.get(
+            f"{receiver.rstrip('/')}{path}", params=request.query_params
+        )
+    except httpx.HTTPError as error:
+        log.error("the receiver of traces does not answer: %s", error)
+        return JSONResponse({"error": "the receiver of traces does not answer"}, 502)
+    kind = told.headers.get("content-type", "text/plain")
+    return Response(told.content, told.status_code, {"cache-control": "no-store"}, kind)
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
+    shop = Shop()
+    async with httpx.AsyncClient(timeout=3) as receiver:
+        yield {"shop": shop, "receiver": receiver}
+    shop.close()
+
+
+app = http_server.asgi(
+    Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/api/v1/products/{id}", product),
+            Route("/api/v1/traces/{id}", traces),
+            Route("/api/v1/graph", traces),
+            Route("/", page),
+        ],
+    )
+)
+
+
+def main() -> None:
+    # uvicorn lets what is under way come to its end, and then repeats the signal.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    tracing.install()
+    host, port = os.environ["HOST"], int(os.environ["PORT"])
+    print(f"listening on http://{host}:{port}", flush=True)
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Serves a Thrift service until SIGTERM: each call with a span, and what is under way to its end.
+
+An answer says by whom it was made, in its header: `served-by: reviews-v2-0,ratings-v2-0`."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import thriftpy2
+import tracing
+from meltemi.proxyless.errors import MeltemiError
+from meltemi.proxyless.thrift import answer_with, mesh_server
+from thriftpy2.contrib.aio.rpc import make_server
+from thriftpy2.thrift import TApplicationException
+
+LAST_CALLS_S = 5.0
+ME = os.environ.get("POD_NAME", "")
+
+log = logging.getLogger("bookinfo")
+
+
+def idl(name: str) -> Any:
+    """The module of `idl/NAME.thrift`."""
+    path = Path(__file__).with_name("idl") / f"{name}.thrift"
+    return thriftpy2.load(str(path), module_name=f"{name}_thrift")
+
+
+class Serving:
+    """A handler around the application's: every method of it, with what each call needs."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+        self.under_way = 0
+
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
+        answer = getattr(self._handler, method)
+        service = type(self._handler).__name__
+
+        async def serve(*arguments: Any) -> Any:
+            self.under_way += 1
+            try:
+                return await self._served(answer, service, method, arguments)
+            finally:
+                self.under_way -= 1
+
+        return serve
+
+    async def _served(self, answer: Any, service: str, method: str, arguments: Any) -> Any:
+        with tracing.serving(
+            f"{service}/{method}", rpc__system="thrift", rpc__service=service, rpc__method=method
+        ):
+            answer_with("served-by", ME)
+            try:
+                return await answer(*arguments)
+            except (MeltemiError, TApplicationException) as error:
+                log.error("%s/%s: %s", service, method, error)
+                raise TApplicationException(
+                    TApplicationException.INTERNAL_ERROR, str(error)
+                ) from error
+
+
+def run(service: Any, handler: Any) -> None:
+    """Serves at HOST:PORT; `handler` has the methods of the IDL, to be awaited."""
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    tracing.install()
+    asyncio.run(_run(service, Serving(handler)))
+
+
+async def _run(service: Any, serving: Serving) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    host, port = os.environ["HOST"], int(os.environ["PORT"])
+    loop = asyncio.get_running_loop()
+    server = mesh_server(make_server(service, serving, host, port, client_timeout=None, loop=loop))
+    server.trans.listen()
+    listening = await server.trans.accept(server.handle)
+    print(f"listening on {host}:{port}", flush=True)
+    await stop.wait()
+    listening.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_CALLS_S):
+            while serving.under_way:
+                await asyncio.sleep(0.01)
