@@ -8,6 +8,7 @@ __all__ = [
     "CallRefused",
     "DirectResponse",
     "Engine",
+    "Expression",
     "NoEndpoint",
     "NoRoute",
     "NotKnown",
@@ -18,6 +19,7 @@ __all__ = [
     "explain_endpoint",
     "explain_limit",
     "explain_route",
+    "hash_of",
 ]
 
 @final
@@ -114,6 +116,11 @@ class DirectResponse(CallRefused):
     status: int
     body: str
 
+@final
+class Expression:
+    def __new__(cls, pattern: str) -> Expression: ...
+    def matches(self, value: bytes) -> bool: ...
+
 def check_regex(pattern: str) -> None: ...
 def explain_endpoint(
     name: str, cluster: bytes, service: str, endpoints: bytes, hash: int
@@ -125,3 +132,4 @@ def explain_route(
 def decode_messages(
     protocol: str, direction: str, data: bytes, chunk: int = 0
 ) -> list[dict[str, object]]: ...
+def hash_of(value: bytes) -> int: ...

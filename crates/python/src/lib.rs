@@ -13,6 +13,7 @@ mod protocols;
 mod refused;
 mod routed;
 mod router;
+mod texts;
 
 use pyo3::prelude::*;
 
@@ -31,6 +32,8 @@ mod _engine {
     use super::routed::Call;
     #[pymodule_export]
     use super::router::Router;
+    #[pymodule_export]
+    use super::texts::{Expression, hash_of};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -50,6 +50,12 @@ impl HashPolicy {
     }
 }
 
+/// The hash of a value: xxHash64 with seed 0.
+#[must_use]
+pub fn hash_of(value: &[u8]) -> u64 {
+    xxh64(value, 0)
+}
+
 /// The hash of a caller by its address, without its port.
 #[must_use]
 pub fn hash_of_address(address: IpAddr) -> u64 {

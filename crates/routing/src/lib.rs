@@ -20,9 +20,9 @@ mod virtual_hosts;
 mod weighted;
 
 pub use first_match::{FirstMatch, MatchError};
-pub use hash_policy::{HashPolicy, HashSource, hash_of_address};
+pub use hash_policy::{HashPolicy, HashSource, hash_of, hash_of_address};
 pub use http::{Answer, HttpAction, Mutations};
-pub use matcher::{AttributeMatch, Matcher, check_regex};
+pub use matcher::{AttributeMatch, FullMatch, Matcher, check_regex};
 pub use request::{FULL_PATH, PATH, Request};
 pub use retry::{AnyMatch, RetryOn, RetryPolicy};
 pub use route::{Attributes, CompiledRoute, Mutation, Route};

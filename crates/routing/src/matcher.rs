@@ -285,7 +285,7 @@ fn contains(value: &[u8], wanted: &[u8]) -> bool {
 
 /// A regular expression that has to match the whole value.
 #[derive(Clone, Debug)]
-pub(crate) struct FullMatch {
+pub struct FullMatch {
     /// `.` and classes stand for characters.
     text: Regex,
     /// `.` and classes stand for bytes; asked only for values that are not UTF-8. None where the
@@ -294,7 +294,11 @@ pub(crate) struct FullMatch {
 }
 
 impl FullMatch {
-    pub(crate) fn new(pattern: &str) -> Result<Self, String> {
+    /// Compiles `pattern`.
+    ///
+    /// # Errors
+    /// As [`check_regex`].
+    pub fn new(pattern: &str) -> Result<Self, String> {
         if pattern.len() > PATTERN_BYTES {
             return Err(format!(
                 "the pattern has {} bytes, more than the {PATTERN_BYTES} that are allowed",
@@ -309,7 +313,9 @@ impl FullMatch {
         })
     }
 
-    fn accepts(&self, value: &[u8]) -> bool {
+    /// Whether `value` matches as a whole.
+    #[must_use]
+    pub fn accepts(&self, value: &[u8]) -> bool {
         self.text.is_match(value)
             || (std::str::from_utf8(value).is_err()
                 && self
