@@ -19,7 +19,13 @@ pub struct Endpoint {
     pub locality: Option<Arc<Locality>>,
     /// The workload behind the address, for metrics and logs.
     pub peer: Option<Arc<Peer>>,
+    /// In the cluster of a lane: whose instance it is, where it is not the lane's own; another lane's,
+    /// or that of [`BASELINE`].
+    pub lane: Option<Arc<str>>,
 }
+
+/// What is in no lane; no lane has this name.
+pub const BASELINE: &str = "baseline";
 
 impl Endpoint {
     /// A healthy endpoint of weight 1 and the first priority, of which nothing else is known.
@@ -32,6 +38,7 @@ impl Endpoint {
             priority: 0,
             locality: None,
             peer: None,
+            lane: None,
         }
     }
 }

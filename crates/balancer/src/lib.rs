@@ -15,13 +15,15 @@ mod outlier_detection;
 mod ring;
 mod rng;
 mod spread;
+mod stands;
 mod turn;
 
 pub use balancer::Balancer;
 pub use detector::{Detector, Ejections, Seen};
-pub use endpoint::{Endpoint, Health, Locality, Peer, Policy};
+pub use endpoint::{BASELINE, Endpoint, Health, Locality, Peer, Policy};
 pub use hashed::HashTable;
 pub use limits::{CircuitBreakers, RetryBudget};
 pub use outlier_detection::{Consecutive, FailurePercentage, OutlierDetection, SuccessRate};
 pub use rng::Rng;
 pub use spread::Spread;
+pub use stands::Stands;

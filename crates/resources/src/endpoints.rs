@@ -145,6 +145,7 @@ fn endpoint(from: &envoy::LbEndpoint) -> Result<Endpoint, Invalid> {
         weight,
         health: health(from.health_status),
         peer: from.metadata.as_ref().and_then(peer).map(Arc::new),
+        lane: from.metadata.as_ref().and_then(lane),
         ..Endpoint::new(socket_address(address).within("endpoint")?)
     })
 }
@@ -156,6 +157,19 @@ fn health(status: i32) -> Health {
         Ok(HealthStatus::Draining) => Health::Draining,
         Ok(HealthStatus::Degraded) => Health::Degraded,
         Ok(HealthStatus::Unknown | HealthStatus::Healthy) | Err(_) => Health::Healthy,
+    }
+}
+
+/// `filter_metadata["meltemi"]["lane"]`, of an instance that is not of the lane whose cluster it is in.
+fn lane(metadata: &Metadata) -> Option<Arc<str>> {
+    let value = metadata
+        .filter_metadata
+        .get("meltemi")?
+        .fields
+        .get("lane")?;
+    match &value.kind {
+        Some(Kind::StringValue(lane)) if !lane.is_empty() => Some(lane.as_str().into()),
+        _ => None,
     }
 }
 

@@ -15,6 +15,7 @@ mod held;
 mod http;
 mod invalid;
 mod json;
+mod lanes;
 mod limits;
 mod listeners;
 mod local_rate_limit;
@@ -30,6 +31,7 @@ mod store;
 mod workloads;
 
 pub use client::{ClientListener, ClientSnapshot, ClientStore};
+pub use lanes::LaneOf;
 pub use local_rate_limit::{LimitCondition, LocalRateLimit};
 pub use meltemi_balancer::{
     CircuitBreakers, Endpoint, HashTable, Health, Locality, OutlierDetection, Peer, Policy, Spread,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from meltemi.lanes.routes import subset_name
@@ -55,8 +56,8 @@ def _fallback(group: LaneGroup, service: LaneService, lane: str) -> Iterator[Sel
     by_name = {each.name: each for each in group.lanes if each.enabled and each.name != lane}
     for name in group.fallback_of(service):
         if name in by_name:
-            yield Selection(by_name[name].labels)
-    yield baseline(group)
+            yield Selection(by_name[name].labels, lane=name)
+    yield replace(baseline(group), lane=BASELINE)
 
 
 def baseline(group: LaneGroup) -> Selection:

@@ -96,6 +96,8 @@ class Selection:
 
     labels: tuple[tuple[str, str], ...]
     without: tuple[tuple[tuple[str, str], ...], ...] = ()
+    lane: str = ""
+    """Whose instances these are, for metrics: a lane's name or `BASELINE`; "": nobody asks."""
 
 
 @dataclass(frozen=True, slots=True)

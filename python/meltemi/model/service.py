@@ -40,6 +40,9 @@ class Endpoint:
     """`NAMESPACE/NAME` of the workload behind it, where that is known."""
     priority: int = 0
     """In its cluster: asked where no endpoint of a lower number is healthy."""
+    lane: str = ""
+    """In a lane's cluster, of an instance that is not the lane's: whose it is, another lane's or
+    that of `BASELINE`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ CLUSTER_ID: Final = "Kubernetes"
 
 UNIX: Final = "unix://"
 
+LANE: Final = "lane"
+"""In the metadata `meltemi` of an endpoint of a lane's cluster: whose instance it is, where it is
+not the lane's own."""
 
 WHOLE_PRIORITY: Final = 100_000
 """The overprovisioning factor of a lane, in percent: as long as one endpoint of a thousand is
@@ -33,7 +36,9 @@ def selected(endpoints: Iterable[Endpoint], subset: Subset) -> Iterator[Endpoint
         others: list[Endpoint] = []
         for endpoint in left:
             (members if _is_of(endpoint, tier) else others).append(endpoint)
-        yield from (replace(each, priority=priority) if priority else each for each in members)
+        for each in members:
+            is_own = not priority and not tier.lane
+            yield each if is_own else replace(each, priority=priority, lane=tier.lane)
         left, priority = others, priority + bool(members)
 
 
@@ -104,9 +109,16 @@ def _lb_endpoint(endpoint: Endpoint, named: bool) -> dict[str, Any]:
         "health_status": "HEALTHY",
         "load_balancing_weight": {"value": weight(endpoint)},
     }
-    if named and endpoint.workload:
-        made["metadata"] = {"filter_metadata": {"istio": struct({"workload": _workload(endpoint)})}}
+    if named and (metadata := dict(_metadata(endpoint))):
+        made["metadata"] = {"filter_metadata": metadata}
     return made
+
+
+def _metadata(endpoint: Endpoint) -> Iterator[tuple[str, Any]]:
+    if endpoint.workload:
+        yield "istio", struct({"workload": _workload(endpoint)})
+    if endpoint.lane:
+        yield "meltemi", struct({LANE: endpoint.lane})
 
 
 def _workload(endpoint: Endpoint) -> str:
