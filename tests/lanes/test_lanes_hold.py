@@ -14,6 +14,7 @@ from meltemi.lanes import with_lanes
 from meltemi.lanes.compile import Rules
 from meltemi.model import (
     BASELINE,
+    DestinationRule,
     Endpoint,
     Lane,
     LaneGroup,
@@ -94,7 +95,7 @@ def labels(instance: Instance) -> tuple[tuple[str, str], ...]:
     return (("tier", "base"),) if instance.lane == BASELINE else ((KEY, instance.lane),)
 
 
-def router(case: Case) -> Router:
+def router(case: Case, *written: DestinationRule) -> Router:
     services = {
         host: Service(
             host, "shop", host.partition(".")[0], (PORT,),
@@ -104,7 +105,7 @@ def router(case: Case) -> Router:
         )
         for host, instances in case.instances.items()
     }  # fmt: skip
-    rules = with_lanes([case.group], services, Rules((), (), ()))
+    rules = with_lanes([case.group], services, Rules(written, (), ()))
     mesh = Mesh(
         services,
         destination_rules=rules.destination_rules,

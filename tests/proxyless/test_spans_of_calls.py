@@ -26,6 +26,8 @@ class Call:
     address: str = "127.3.0.4:9090"
     attempt: int = 1
     peer: dict[str, str] | None = None
+    mark: str | None = None
+    lane: str | None = None
 
 
 @pytest.fixture
@@ -76,6 +78,22 @@ def test_a_span_says_what_was_called_and_what_was_chosen(spans: InMemorySpanExpo
         "meltemi.peer.workload": "reviews-v2",
     }
     assert done.status.status_code is StatusCode.UNSET
+
+
+def test_a_span_says_which_lane_was_asked_for_and_which_answered(
+    spans: InMemorySpanExporter,
+) -> None:
+    for call in (Call(mark="dev", lane="baseline"), Call(lane="baseline"), Call()):
+        span = tracing.call_span("thrift", "reviews.Reviews", "Get", "reviews", 9080)
+        assert span is not None
+        span.end(call)
+    names = ("meltemi.mark", "meltemi.lane")
+    found = [dict(each.attributes or {}) for each in spans.get_finished_spans()]
+    assert [[each.get(name) for name in names] for each in found] == [
+        ["dev", "baseline"],
+        [None, "baseline"],
+        [None, None],
+    ]
 
 
 def test_a_call_that_found_no_route_has_a_span_too(spans: InMemorySpanExporter) -> None:

@@ -7,6 +7,7 @@ use meltemi_balancer::{Peer, Seen};
 use meltemi_routing::{CompiledRoute, Mutation, RetryPolicy, VirtualHost};
 
 use crate::Failure;
+use crate::lanes::{self, Standing};
 use crate::upstream::{Live, Picked, Place, Upstream};
 
 /// What was decided for a call: the same for all of its attempts.
@@ -30,6 +31,9 @@ pub struct Call<F> {
     upstream: Arc<Upstream<F>>,
     place: Arc<Place<F>>,
     peer: Option<Arc<Peer>>,
+    standing: Standing,
+    /// The first leak of its lane and service, to be told.
+    leak: Option<String>,
     /// Endpoints of earlier attempts.
     tried: Vec<Arc<Place<F>>>,
     attempt: u32,
@@ -45,14 +49,16 @@ impl<F> Call<F> {
     pub(crate) fn new(
         decision: Decision,
         upstream: Arc<Upstream<F>>,
-        Picked { place, peer }: Picked<F>,
+        picked: Picked<F>,
         now: Duration,
     ) -> Self {
         let timeout = timeout(&decision.route).filter(|timeout| !timeout.is_zero());
         Self {
             upstream,
-            place,
-            peer,
+            place: picked.place,
+            peer: picked.peer,
+            standing: picked.standing,
+            leak: None,
             tried: Vec::new(),
             attempt: 0,
             retries: 0,
@@ -79,6 +85,25 @@ impl<F> Call<F> {
     #[must_use]
     pub fn cluster(&self) -> &Arc<str> {
         &self.decision.route.clusters.names()[self.decision.cluster]
+    }
+
+    /// The lane that the call asks for, by its mark or by a route that says so.
+    #[must_use]
+    pub fn mark(&self) -> Option<&Arc<str>> {
+        self.upstream.lane.as_ref()?.of.mark()
+    }
+
+    /// Whose instance the endpoint is: a lane's name, or `baseline`. None where its host has no lanes, or
+    /// the route leads past them.
+    #[must_use]
+    pub fn lane(&self) -> Option<&Arc<str>> {
+        let own = &self.upstream.lane.as_ref()?.of.lane;
+        Some(self.standing.lane.as_ref().unwrap_or(own))
+    }
+
+    /// The first leak of a lane and service: a sentence for a log, given once.
+    pub const fn take_leak(&mut self) -> Option<String> {
+        self.leak.take()
     }
 
     /// The name of the route; may be empty.
@@ -144,6 +169,9 @@ impl<F> Call<F> {
     /// A reply came, with this HTTP status where the protocol has one; the call is over. A status of
     /// 5xx counts against the endpoint.
     pub fn succeeded(&mut self, status: Option<u32>, now: Duration) {
+        if !self.over {
+            self.count(true);
+        }
         self.finish(Some(status.map_or(Seen::Success, Seen::status)), now);
     }
 
@@ -178,6 +206,15 @@ impl<F> Call<F> {
         if self.over {
             return None;
         }
+        let wait = self.again(failure, status, now);
+        if wait.is_none() {
+            self.count(failure.is_answer());
+        }
+        wait
+    }
+
+    /// Ends the attempt; how long to wait before the next one, where there is one.
+    fn again(&mut self, failure: Failure, status: Option<u32>, now: Duration) -> Option<Duration> {
         let upstream = Arc::clone(&self.upstream);
         let mut live = upstream.live();
         live.end(&self.place, Some(failure.seen(status)), self.is_retry, now);
@@ -202,9 +239,26 @@ impl<F> Call<F> {
         Some(wait)
     }
 
+    /// The call is over: its lane counts it.
+    fn count(&mut self, answered: bool) {
+        let Some(counts) = &self.upstream.lane else {
+            return;
+        };
+        if !answered {
+            return counts.failed();
+        }
+        let Standing { stands, leaks, .. } = self.standing;
+        counts.answered(stands, leaks);
+        if leaks && counts.is_news() {
+            let answered_by = self.lane().map_or("", |lane| lane);
+            self.leak = Some(lanes::leak(&counts.of, answered_by));
+        }
+    }
+
     fn next(&mut self, picked: Picked<F>) {
         self.place = picked.place;
         self.peer = picked.peer;
+        self.standing = picked.standing;
         self.attempt += 1;
         self.over = false;
     }

@@ -162,7 +162,7 @@ impl<F: Default> Router<F> {
             return Err(missing_clusters(snapshot, route));
         };
         let upstream = self.used_as(name);
-        let upstream = upstream.unwrap_or_else(|| Arc::new(self.fresh(cluster)));
+        let upstream = upstream.unwrap_or_else(|| Arc::new(self.fresh(cluster, None)));
         let live = upstream.live();
         live.admit()?;
         taken.endpoint = Some(live.peek(taken.hash)?);

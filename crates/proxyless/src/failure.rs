@@ -83,6 +83,12 @@ impl Failure {
         matches!(self, Self::ConnectFailure | Self::ResetBeforeRequest)
     }
 
+    /// Whether a reply came.
+    #[must_use]
+    pub const fn is_answer(self) -> bool {
+        matches!(self, Self::Status | Self::Grpc(_))
+    }
+
     /// What outlier detection makes of it.
     pub(crate) fn seen(self, status: Option<u32>) -> Seen {
         match self {

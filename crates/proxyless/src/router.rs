@@ -1,20 +1,20 @@
 //! From a listener's name to a call whose endpoint is picked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use meltemi_resources::{ClientListener, ClientSnapshot, Cluster, RouteSource, type_url};
+use meltemi_resources::{ClientListener, ClientSnapshot, Cluster, LaneOf, RouteSource, type_url};
 use meltemi_routing::{
     Answer, Attributes, CompiledRoute, HashPolicy, RetryPolicy, RouteTable, VirtualHost,
     VirtualHosts,
 };
 
-use crate::Refused;
 use crate::call::{Call, Decision};
 use crate::choices::{Choices, Origin};
 use crate::upstream::Upstream;
+use crate::{LaneCount, LaneCounts, Refused};
 
 /// Decides calls by what a [`ClientSnapshot`] says, and keeps what is alive between them: the shares of
 /// weighted clusters, requests in flight, ejected endpoints, retries. All of that lives by name
@@ -32,6 +32,8 @@ pub struct Router<F> {
 pub(crate) struct Used<F> {
     pub(crate) upstreams: HashMap<Arc<str>, Arc<Upstream<F>>>,
     pub(crate) choices: Choices,
+    /// By cluster; they outlive their upstreams.
+    lanes: HashMap<Arc<str>, Arc<LaneCounts>>,
 }
 
 /// What a call says, beside its attributes.
@@ -76,6 +78,7 @@ impl<F: Default> Router<F> {
         let used = Used {
             upstreams: HashMap::new(),
             choices: Choices::new(seed),
+            lanes: HashMap::new(),
         };
         Self {
             snapshot: RwLock::default(),
@@ -128,9 +131,13 @@ impl<F: Default> Router<F> {
         let names = route.clusters.names();
         let mut upstream = None;
         let mut used = self.used();
-        let Used { upstreams, choices } = &mut *used;
+        let Used {
+            upstreams,
+            choices,
+            lanes,
+        } = &mut *used;
         let cluster = choices.pick(found.origin(), route, |place| {
-            upstream = self.upstream(upstreams, &names[place]);
+            upstream = self.upstream(upstreams, lanes, &names[place]);
             upstream.is_some()
         });
         drop(used);
@@ -152,6 +159,7 @@ impl<F: Default> Router<F> {
     fn upstream(
         &self,
         upstreams: &mut HashMap<Arc<str>, Arc<Upstream<F>>>,
+        lanes: &mut HashMap<Arc<str>, Arc<LaneCounts>>,
         name: &Arc<str>,
     ) -> Option<Arc<Upstream<F>>> {
         if let Some(upstream) = upstreams.get(name) {
@@ -160,21 +168,40 @@ impl<F: Default> Router<F> {
         // The one in force: what the call began with may be older than what is in use.
         let snapshot = self.snapshot();
         let (name, cluster) = snapshot.clusters.get_key_value(name)?;
-        let upstream = Arc::new(self.fresh(cluster));
+        let lane = cluster.lane().map(|of| {
+            let counts = lanes.entry(Arc::clone(name));
+            Arc::clone(counts.or_insert_with(|| Arc::new(LaneCounts::new(of))))
+        });
+        let upstream = Arc::new(self.fresh(cluster, lane));
         upstreams.insert(Arc::clone(name), Arc::clone(&upstream));
         Some(upstream)
     }
 
     /// A cluster that no call went to so far; its chance is its own.
-    pub(crate) fn fresh(&self, cluster: &Arc<Cluster>) -> Upstream<F> {
+    pub(crate) fn fresh(
+        &self,
+        cluster: &Arc<Cluster>,
+        lane: Option<Arc<LaneCounts>>,
+    ) -> Upstream<F> {
         let seed = cluster.name.bytes().fold(self.seed, |seed, byte| {
             seed.rotate_left(5).wrapping_add(u64::from(byte))
         });
-        Upstream::new(cluster, seed)
+        Upstream::new(cluster, lane, seed)
     }
 }
 
 impl<F> Router<F> {
+    /// What became of the calls of each lane and service that was called so far, in order.
+    pub fn lanes(&self) -> Vec<(LaneOf, LaneCount)> {
+        let mut all: BTreeMap<LaneOf, LaneCount> = BTreeMap::new();
+        for counts in self.used().lanes.values() {
+            all.entry(counts.of.clone())
+                .or_default()
+                .add(&counts.count());
+        }
+        all.into_iter().collect()
+    }
+
     pub(crate) fn snapshot(&self) -> Arc<ClientSnapshot> {
         let current = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&current)

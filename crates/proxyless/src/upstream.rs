@@ -9,7 +9,8 @@ use std::time::Duration;
 use meltemi_balancer::{Balancer, Peer, Rng, Seen};
 use meltemi_resources::Cluster;
 
-use crate::Refused;
+use crate::lanes::Standing;
+use crate::{LaneCounts, Refused};
 
 /// The place of an endpoint that the cluster has no more.
 const GONE: usize = usize::MAX;
@@ -65,12 +66,15 @@ fn count(number: &AtomicU64) {
 pub(crate) struct Picked<F> {
     pub(crate) place: Arc<Place<F>>,
     pub(crate) peer: Option<Arc<Peer>>,
+    pub(crate) standing: Standing,
 }
 
 /// A cluster that calls went to. It lives through updates of its settings and endpoints.
 #[derive(Debug)]
 pub(crate) struct Upstream<F> {
     live: Mutex<Live<F>>,
+    /// Where it is the cluster of a lane.
+    pub(crate) lane: Option<Arc<LaneCounts>>,
 }
 
 #[derive(Debug)]
@@ -87,7 +91,7 @@ pub(crate) struct Live<F> {
 }
 
 impl<F: Default> Upstream<F> {
-    pub(crate) fn new(cluster: &Arc<Cluster>, seed: u64) -> Self {
+    pub(crate) fn new(cluster: &Arc<Cluster>, lane: Option<Arc<LaneCounts>>, seed: u64) -> Self {
         let mut live = Live {
             cluster: Arc::clone(cluster),
             balancer: Balancer::new(cluster.policy, &cluster.endpoints),
@@ -99,6 +103,7 @@ impl<F: Default> Upstream<F> {
         live.settle(cluster);
         Self {
             live: Mutex::new(live),
+            lane,
         }
     }
 
@@ -119,10 +124,15 @@ impl<F> Upstream<F> {
     /// Picks the endpoint of a new call and counts it.
     pub(crate) fn begin(&self, hash: Option<u64>, now: Duration) -> Result<Picked<F>, Refused> {
         let mut live = self.live();
-        live.admit()?;
-        live.look(now);
-        let picked = live.pick(&[], hash);
-        picked.ok_or_else(|| live.nobody())
+        let admitted = live.admit();
+        let picked = admitted.and_then(|()| {
+            live.look(now);
+            live.pick(&[], hash).ok_or_else(|| live.nobody())
+        });
+        if let (Err(_), Some(lane)) = (&picked, &self.lane) {
+            lane.failed();
+        }
+        picked
     }
 }
 
@@ -198,8 +208,17 @@ impl<F> Live<F> {
         self.requests = self.requests.saturating_add(1);
         let place = Arc::clone(self.places.get(index)?);
         count(&place.total);
-        let peer = self.cluster.endpoints.get(index)?.peer.clone();
-        Some(Picked { place, peer })
+        let endpoint = self.cluster.endpoints.get(index)?;
+        let (stands, leaks) = self.balancer.stands(index);
+        Some(Picked {
+            place,
+            peer: endpoint.peer.clone(),
+            standing: Standing {
+                stands,
+                leaks,
+                lane: endpoint.lane.clone(),
+            },
+        })
     }
 
     /// An attempt at `place` is over; `seen` is what it tells of the endpoint, None when it was left.

@@ -44,6 +44,17 @@ impl Call {
     pub(crate) const fn new(call: meltemi_proxyless::Call<Face>, process: u32) -> Self {
         Self { call, process }
     }
+
+    /// Logs the first leak of a lane and service, as a warning of `meltemi.lanes`.
+    fn tell_leak(&mut self, py: Python<'_>) -> PyResult<()> {
+        let Some(leak) = self.call.take_leak() else {
+            return Ok(());
+        };
+        let logger = py
+            .import("logging")?
+            .call_method1("getLogger", ("meltemi.lanes",))?;
+        logger.call_method1("warning", (leak,)).map(drop)
+    }
 }
 
 impl Drop for Call {
@@ -70,6 +81,18 @@ impl Call {
     #[getter]
     fn cluster(&self) -> &str {
         self.call.cluster()
+    }
+
+    /// The lane that the call asks for; None: none.
+    #[getter]
+    fn mark(&self) -> Option<&str> {
+        self.call.mark().map(|mark| &**mark)
+    }
+
+    /// Whose instance the endpoint is: a lane's name, or `baseline`; None where its host has no lanes.
+    #[getter]
+    fn lane(&self) -> Option<&str> {
+        self.call.lane().map(|lane| &**lane)
     }
 
     /// The name of the route that was taken; may be empty.
@@ -130,8 +153,9 @@ impl Call {
     /// A reply came; the call is over. `status`: its HTTP status, where the protocol has one; 5xx counts
     /// against the endpoint.
     #[pyo3(signature = (status=None))]
-    fn succeeded(&mut self, status: Option<u32>) {
+    fn succeeded(&mut self, py: Python<'_>, status: Option<u32>) -> PyResult<()> {
         self.call.succeeded(status, now());
+        self.tell_leak(py)
     }
 
     /// The attempt failed. Returns the seconds to wait before the next one, whose endpoint is picked
@@ -141,7 +165,12 @@ impl Call {
     /// a gRPC status in words: `unavailable`. `status`: that of the reply, where there was one. Raises
     /// ValueError for other words.
     #[pyo3(signature = (reason, status=None))]
-    fn failed(&mut self, reason: &str, status: Option<u32>) -> PyResult<Option<f64>> {
+    fn failed(
+        &mut self,
+        py: Python<'_>,
+        reason: &str,
+        status: Option<u32>,
+    ) -> PyResult<Option<f64>> {
         let Some(failure) = Failure::parse(reason) else {
             let words: Vec<_> = Failure::words().collect();
             let words = words.join(", ");
@@ -149,6 +178,7 @@ impl Call {
             return Err(PyValueError::new_err(error));
         };
         let wait = self.call.failed(failure, status, now());
+        self.tell_leak(py)?;
         Ok(wait.map(|wait| wait.as_secs_f64()))
     }
 

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use meltemi_proxyless::Target;
-use meltemi_resources::{ClientStore, Rejected};
+use meltemi_proxyless::{LaneCount, Target};
+use meltemi_resources::{ClientStore, LaneOf, Rejected};
 use meltemi_routing::Request;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -124,6 +124,15 @@ impl Router {
         explanation(py, listener, &all)
     }
 
+    /// What became of the calls of each lane (or `baseline`) and service that was called so far: dicts of
+    /// `lane`, `service`, and how many were `answered_by` `lane`, `fallback`, `baseline` and `none`; and
+    /// `leaks`, of those outside the lane though it had a healthy instance.
+    fn lanes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let lanes = guarded(|| self.router.lanes())?;
+        let dicts = lanes.iter().map(|(of, count)| lane_dict(py, of, count));
+        PyList::new(py, dicts.collect::<PyResult<Vec<_>>>()?)
+    }
+
     /// The clusters that are known, by name: `policy`, `refuse` (why it must not be used), `active`, and
     /// `endpoints`, each with `address`, `health` (as the control plane says it), `ejected`, `healthy` (both
     /// together), `weight`, `priority`, `locality`, and of this process `active`, `total` and `errors`.
@@ -153,6 +162,20 @@ impl Router {
         }
         rejected
     }
+}
+
+fn lane_dict<'py>(py: Python<'py>, of: &LaneOf, count: &LaneCount) -> PyResult<Bound<'py, PyDict>> {
+    let answered_by = PyDict::new(py);
+    answered_by.set_item("lane", count.in_lane)?;
+    answered_by.set_item("fallback", count.by_fallback)?;
+    answered_by.set_item("baseline", count.by_baseline)?;
+    answered_by.set_item("none", count.by_nobody)?;
+    let dict = PyDict::new(py);
+    dict.set_item("lane", &*of.lane)?;
+    dict.set_item("service", &*of.service)?;
+    dict.set_item("answered_by", answered_by)?;
+    dict.set_item("leaks", count.leaks)?;
+    Ok(dict)
 }
 
 type Pairs = Vec<(PyBackedStr, PyBackedStr)>;

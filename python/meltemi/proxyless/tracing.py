@@ -36,6 +36,10 @@ class Chosen(Protocol):
     @property
     def cluster(self) -> str: ...
     @property
+    def mark(self) -> str | None: ...
+    @property
+    def lane(self) -> str | None: ...
+    @property
     def address(self) -> str: ...
     @property
     def attempt(self) -> int: ...
@@ -121,6 +125,10 @@ def _of_call(call: Chosen) -> dict[str, Attribute]:
     }
     if port.isdecimal():
         attributes["network.peer.port"] = int(port)
+    if call.lane is not None:
+        attributes["meltemi.lane"] = call.lane
+    if call.mark is not None:
+        attributes["meltemi.mark"] = call.mark
     for name, value in (call.peer or {}).items():
         if value:
             attributes[f"meltemi.peer.{name}"] = value
