@@ -14,6 +14,7 @@ from meltemi.cli.client import MeshClient, mesh_directory, mesh_option, read_pro
 from meltemi.cli.errors import UNREACHABLE, Failure
 from meltemi.cli.pushed import print_issues
 from meltemi.cli.table import count, printable, table
+from meltemi.cli.traces import traces_go_to
 from meltemi.cli.unbound import unbound_listeners
 
 
@@ -42,7 +43,11 @@ def status(output: str, mesh: Path | None) -> None:
 
 def _print(found: dict[str, Any], processes: dict[str, Any], output: str) -> None:
     if output == "json":
-        everything = {**found, "processes": processes.get("processes", [])}
+        everything = {
+            **found,
+            "traces": processes.get("traces"),
+            "processes": processes.get("processes", []),
+        }
         click.echo(json.dumps(everything, indent=2, ensure_ascii=False))
         return
     click.echo(f"mesh {found['directory']}")
@@ -53,6 +58,7 @@ def _print(found: dict[str, Any], processes: dict[str, Any], output: str) -> Non
             f"admin {found['admin']}, {count(found['objects'], 'object')}"
         )
     if processes:
+        click.echo(f"traces: {printable(traces_go_to(processes))}")
         _print_processes(processes)
     if control_plane is not None:
         _print_nodes(found["nodes"])

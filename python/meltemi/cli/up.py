@@ -93,13 +93,14 @@ def _take(state: State, directory: Path) -> None:
 def _table(state: State, workloads: list[dict[str, Any]]) -> None:
     """Prints what listens where, and what each workload calls its services at."""
     from meltemi.cli.table import table
+    from meltemi.cli.traces import traces_go_to
 
     instances = [(w, i) for w in workloads for i in w["instances"]]
-    where = [
+    rows = [
         (f"{i['pod']}.{w['namespace']}", i["address"], w["mode"], _ports(w["ports"]))
         for w, i in instances
     ]
-    click.echo("\n" + table(("WORKLOAD", "ADDRESS", "MESH", "PORTS"), where))
+    click.echo("\n" + table(("WORKLOAD", "ADDRESS", "MESH", "PORTS"), rows))
     calls = [
         (f"{i['pod']}.{w['namespace']}", address, host)
         for w, i in instances
@@ -109,7 +110,9 @@ def _table(state: State, workloads: list[dict[str, Any]]) -> None:
         click.echo("\n" + table(("CALLER", "CALLS AT", "SERVICE"), calls))
     control_plane = state.read("control-plane.json")
     xds, admin = control_plane.get("xds", "?"), control_plane.get("admin", "?")
-    click.echo(f"\nxDS {xds}, admin {admin}, state {state.root}; Ctrl-C stops all")
+    traces = traces_go_to(state.read("processes.json"))
+    where = f"xDS {xds}, admin {admin}, traces {traces}, state {state.root}"
+    click.echo(f"\n{where}; Ctrl-C stops all")
 
 
 def _ports(ports: list[dict[str, Any]]) -> str:

@@ -27,6 +27,7 @@ from meltemi.local.proxyless import LAST_KNOWN, ProxylessNode
 from meltemi.local.state import State
 from meltemi.local.steering import workload_versions
 from meltemi.local.subnet import Subnet
+from meltemi.local.tracing import Tracing
 
 log = logging.getLogger("meltemi.local")
 
@@ -68,6 +69,7 @@ class Up:
         self._tokens = Tokens.open(state.root)
         self._replicas: dict[str, Replica] = {}
         self._control_plane: Process | None = None
+        self._tracing = Tracing(os.environ)
         self._started = time.time()
         self._replicas_changed = False
         self._recording: asyncio.TimerHandle | None = None
@@ -78,6 +80,7 @@ class Up:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
+        await self._tracing.start()
         self._control_plane = self._start_control_plane()
         follow = asyncio.create_task(self._follow())
         stopping = asyncio.create_task(stop.wait())
@@ -135,7 +138,7 @@ class Up:
             arguments.append("--require-token")
         process = Process(
             "control-plane",
-            Command(tuple(arguments), os.environ.copy(), self._state.directory),
+            Command(tuple(arguments), self.environment(), self._state.directory),
             self._state.logs / "control-plane.log",
             self.record,
             first_backoff_s=CONTROL_PLANE_BACKOFF_S,
@@ -149,6 +152,10 @@ class Up:
     def xds_address(self) -> str:
         """Where the control plane said it serves xDS."""
         return str(self._state.read("control-plane.json").get("xds", "127.0.0.1:15010"))
+
+    def environment(self) -> dict[str, str]:
+        """What every child finds: the user's variables, and where traces go."""
+        return {**os.environ, **self._tracing.environment()}
 
     def token(self, node_id: str) -> str:
         """What a node of this mesh proves its id with."""
@@ -172,6 +179,7 @@ class Up:
                 "pid": os.getpid(),
                 "started_at": self._started,
                 "subnet": self._subnet.prefix,
+                "traces": self._tracing.described(),
                 "processes": [
                     *([_row(self._control_plane)] if self._control_plane else []),
                     *(row for replica in self._replicas.values() for row in replica.rows()),
@@ -193,6 +201,7 @@ class Up:
             await self._control_plane.stop()
             self._control_plane.pid = None
         self._replicas.clear()
+        await self._tracing.close()
         self.record()
         self._state.remove("processes.json")
 
@@ -299,7 +308,7 @@ class Replica:
             "--xds", up.xds_address(), "--node", node_id, *labels, *limits,
             "--access-log", "-", "--access-log-format", up.options.access_log_format,
         )  # fmt: skip
-        environment = {**os.environ, "MELTEMI_XDS_TOKEN": up.token(node_id)}
+        environment = {**up.environment(), "MELTEMI_XDS_TOKEN": up.token(node_id)}
         return Process(
             f"{self.key} sidecar",
             Command(arguments, environment, up.state.directory),
@@ -322,7 +331,12 @@ class Replica:
             self.key,
             Command(
                 resolve(self._workload["command"], sys.executable),
-                {**os.environ, "PYTHONUNBUFFERED": "1", **own, **self._instance["environment"]},
+                {
+                    **up.environment(),
+                    "PYTHONUNBUFFERED": "1",
+                    **own,
+                    **self._instance["environment"],
+                },
                 Path(self._workload.get("dir") or up.state.directory),
             ),
             up.state.logs / f"{self.key}.log",

@@ -1,9 +1,12 @@
 """What a workload finds in its environment: its own addresses and those of the services it calls.
 
 Names of services follow Kubernetes' convention (Kubernetes documentation, "Accessing the Service",
-environment variables); the rest is the design, section 4."""
+environment variables), names of what is traced OpenTelemetry's; the rest is the design, section
+4."""
 
 from __future__ import annotations
+
+from urllib.parse import quote
 
 from meltemi.model.mesh import Mesh
 from meltemi.model.service import Service
@@ -17,6 +20,7 @@ def environment(mesh: Mesh, workload: Workload, instance: Instance) -> dict[str,
         "INSTANCE_IP": instance.address,
         "POD_NAME": workload.pod(instance),
         "POD_NAMESPACE": workload.namespace,
+        **_traced_as(workload, instance),
     }
     if workload.ports:
         found["PORT"] = str(workload.ports[0].port)
@@ -33,6 +37,21 @@ def environment(mesh: Mesh, workload: Workload, instance: Instance) -> dict[str,
 def variable(name: str) -> str:
     """A name as part of a variable: capitals, `_` for what no variable may hold."""
     return "".join(c if c.isalnum() else "_" for c in name).upper()
+
+
+def _traced_as(workload: Workload, instance: Instance) -> dict[str, str]:
+    """Who it is in OpenTelemetry's words (Environment Variable Specification, resource)."""
+    labels = dict(workload.labels)
+    said = {
+        "service.version": labels.get("version", ""),
+        "service.namespace": workload.namespace,
+        "service.instance.id": workload.pod(instance),
+    }
+    attributes = ",".join(f"{name}={quote(value)}" for name, value in said.items() if value)
+    return {
+        "OTEL_SERVICE_NAME": labels.get("app") or workload.name,
+        "OTEL_RESOURCE_ATTRIBUTES": attributes,
+    }
 
 
 def _prefix(service: Service, namespace: str) -> str:
