@@ -73,16 +73,32 @@ def run(service: Any, handler: Any) -> None:
 
 async def _run(service: Any, serving: Serving) -> None:
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    host, port = os.environ["HOST"], int(os.environ["PORT"])
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    host, port = os.environ["HOST"], int(os.environ["PORT"])
     server = mesh_server(make_server(service, serving, host, port, client_timeout=None, loop=loop))
+    callers: set[Any] = set()
+
+    async def handle(caller: Any) -> None:
+        callers.add(caller)
+        try:
+            await server.handle(caller)
+        finally:
+            callers.discard(caller)
+
     server.trans.listen()
-    listening = await server.trans.accept(server.handle)
+    listening = await server.trans.accept(handle)
     print(f"listening on {host}:{port}", flush=True)
     await stop.wait()
     listening.close()
+    await _until(lambda: not serving.under_way)
+    for caller in callers:
+        caller.close()
+    await _until(lambda: not callers)
+
+
+async def _until(holds: Callable[[], bool]) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LAST_CALLS_S):
-            while serving.under_way:
+            while not holds():
                 await asyncio.sleep(0.01)
