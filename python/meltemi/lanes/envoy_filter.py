@@ -1,0 +1,292 @@
+"""Colouring inside a stock Envoy: lane groups to the HTTP filters that strip and give marks.
+
+Three kinds of filter, in this order:
+
+- what RE2 has to say: for each regex of an entry a filter that notes in the request's dynamic
+  metadata that it holds. What Envoy's matching API cannot take apart (path, cookies, query) one
+  filter in Lua lays out there before;
+- the decision itself, in Lua (`colouring.lua`), passed over by every request that has no mark to
+  strip and that no entry can let in, as far as Envoy can tell without it. That keeps its price from
+  most requests;
+- one that takes away headers whose names have `_` for `-`: applications that fold both into one
+  name (WSGI, CGI) would read marks in them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from itertools import product
+from typing import Any, Final
+
+from meltemi.lanes import envoy_match as native
+from meltemi.lanes import lua
+from meltemi.lanes.routes import open_lanes
+from meltemi.lanes.share import BUCKETS
+from meltemi.model import Lane, LaneEntry, LaneGroup, Share, StringMatch
+
+NAMESPACE: Final = "meltemi.lanes"
+"""Of the dynamic metadata, and the beginning of the filters' names."""
+
+_LUA: Final = "envoy.extensions.filters.http.lua.v3.Lua"
+_LISTS: Final = (
+    "baggage",
+    "rpc-transit-baggage",
+    "rpc-persist-baggage",
+    "rpc-transit-upstream-baggage",
+)
+"""Headers of W3C baggage; all but the first are Kitex' metainfo over HTTP."""
+_SINGLE: Final = ("ot-baggage-", "uberctx-")
+"""Headers of one member each: OpenTracing's and Jaeger's."""
+_CARRIED: Final = ("", "rpc-transit-", "rpc-persist-", "rpc-transit-upstream-")
+
+Filter = dict[str, Any]
+
+
+def http_filters(groups: Sequence[LaneGroup], *, underscores: bool = True) -> list[Filter]:
+    """The filters to put before the router, as JSON of protobuf; none without groups.
+
+    `underscores`: whether headers with `_` in their names come as far as here; False where the
+    listener drops or refuses them (`headers_with_underscores_action`)."""
+    if not groups:
+        return []
+    regexes = _Regexes()
+    plan: dict[str, lua.Value] = {
+        "groups": [_group(group, regexes) for group in groups],
+        "single": _single(groups),
+    }
+    code = _code("colouring", f"local plan = {lua.literal(plan)}\n")
+    name = f"{NAMESPACE}.colouring"
+    wanted = _gate(groups)
+    decision = native.only_where(name, wanted, code) if wanted else _plain(name, code)
+    folded = _without_underscores(groups) if underscores else ()
+    return [*regexes.filters(), decision, *folded]
+
+
+def _plain(name: str, config: dict[str, Any]) -> Filter:
+    return {"name": name, "typed_config": config}
+
+
+def _code(name: str, data: str) -> dict[str, Any]:
+    """A Lua filter's `typed_config`: `data`, how a request is read, and the program `name`."""
+    source = {"inline_string": data + _program("request") + _program(name)}
+    return {"@type": native.TYPE + _LUA, "default_source_code": source}
+
+
+def _program(name: str) -> str:
+    return resources.files("meltemi.lanes").joinpath(f"{name}.lua").read_text()
+
+
+class _Regexes:
+    """The regexes of entries, each once, and what they are held against."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, str, str], str] = {}
+
+    def name_of(self, part: str, name: str, text: str) -> str:
+        """Where in the metadata it will say whether it holds."""
+        return self._names.setdefault((part, name, text), f"r{len(self._names)}")
+
+    def filters(self) -> Iterator[Filter]:
+        taken_apart = list(
+            dict.fromkeys((part, name) for part, name, _ in self._names if part in _APART)
+        )
+        if taken_apart:
+            wanted = [[part, name, _place(part, name)] for part, name in taken_apart]
+            code = _code("parts", f"local wanted = {lua.literal(wanted)}\n")
+            yield _plain(f"{NAMESPACE}.parts", code)
+        for (part, name, text), key in self._names.items():
+            predicate = _native(part, name, text)
+            note = {"metadata_namespace": NAMESPACE, "value": {key: True}, "allow_overwrite": True}
+            config = {
+                "@type": native.TYPE + "envoy.extensions.filters.http.set_metadata.v3.Config",
+                "metadata": [note],
+            }
+            yield native.only_where(f"{NAMESPACE}.{key}", predicate, config)
+
+
+_APART: Final = ("uri", "cookie", "query")
+"""Parts of a request that Envoy's inputs do not have."""
+
+
+def _place(part: str, name: str) -> str:
+    return f"{part}:{name}"
+
+
+def _native(part: str, name: str, text: str) -> native.Predicate:
+    if part in _APART:
+        return native.metadata(NAMESPACE, _place(part, name), text)
+    return native.header(":method" if part == "method" else name, **native.regex(text))
+
+
+# The plan: what the program decides by, as data.
+
+
+def _group(group: LaneGroup, regexes: _Regexes) -> dict[str, lua.Value]:
+    return {
+        "key": group.baggage_key,
+        "lower": group.baggage_key.lower(),
+        "trusted": _networks(group.trusted_sources),
+        "lanes": [
+            {
+                "mark": f"{group.baggage_key}={lane.name}",
+                "entries": [_entry(entry, regexes) for entry in _entries(lane)],
+            }
+            for lane in open_lanes(group)
+        ],
+    }
+
+
+def _entries(lane: Lane) -> list[LaneEntry]:
+    """Those that can hold."""
+    return [each for each in lane.entries if each.share is None or each.share.percent > 0]
+
+
+def _conditions(entry: LaneEntry) -> Iterator[tuple[str, str, StringMatch]]:
+    """Each with the part of a request, and the name in it."""
+    for part, conditions in (
+        ("header", entry.headers),
+        ("cookie", entry.cookies),
+        ("query", entry.query_params),
+    ):
+        for name, condition in conditions:
+            yield part, name, condition
+    if entry.uri:
+        yield "uri", "", entry.uri
+    if entry.method:
+        yield "method", "", entry.method
+
+
+def _entry(entry: LaneEntry, regexes: _Regexes) -> dict[str, lua.Value]:
+    conditions: list[lua.Value] = []
+    for part, name, condition in _conditions(entry):
+        value = condition.value
+        if condition.kind == "regex":
+            value = regexes.name_of(part, name, value)
+        conditions.append([part, name, condition.kind, value])
+    found: dict[str, lua.Value] = {"conditions": conditions}
+    if entry.source_addresses:
+        found["sources"] = _networks(entry.source_addresses)
+    if entry.share and (entry.share.by != "request" or entry.share.percent < BUCKETS):
+        share = entry.share
+        found["share"] = {"by": share.by, "name": share.name, "percent": share.percent}
+    return found
+
+
+def _networks(networks: Sequence[str]) -> list[lua.Value]:
+    """Each: its whole bytes, the size of an address, the bits beyond them, the byte of those."""
+    found: list[lua.Value] = []
+    for each in networks:
+        network = ipaddress.ip_network(each)
+        packed = network.network_address.packed
+        whole, bits = divmod(network.prefixlen, 8)
+        found.append([packed[:whole], len(packed), bits, packed[whole] if bits else 0])
+    return found
+
+
+def _single(groups: Sequence[LaneGroup]) -> dict[str, lua.Value]:
+    """By a group's key in lower case: the headers that hold a member of it alone."""
+    keys = dict.fromkeys(group.baggage_key.lower() for group in groups)
+    return {key: list(_of_one_member(key)) for key in keys}
+
+
+def _of_one_member(key: str) -> Iterator[str]:
+    for carried, prefix in product(_CARRIED, _SINGLE):
+        yield f"{carried}{prefix}{key}"
+
+
+# The gate: which requests the decision is for.
+
+
+def _gate(groups: Sequence[LaneGroup]) -> native.Predicate | None:
+    """Holds for each request that the decision might change; None: it might change any."""
+    names = [*_LISTS, *(n for group in groups for n in _of_one_member(group.baggage_key.lower()))]
+    predicates = [native.present(name) for name in dict.fromkeys(names)]
+    for group in groups:
+        for lane in open_lanes(group):
+            for entry in _entries(lane):
+                found = list(_may_hold(entry))
+                if not found:
+                    return None
+                predicates.append(native.all_of(found))
+    return native.any_of(predicates)
+
+
+def _may_hold(entry: LaneEntry) -> Iterator[native.Predicate]:
+    """All of them hold where the entry does; what Envoy cannot tell is left out."""
+    for part, name, condition in _conditions(entry):
+        yield from _may(part, name, condition)
+    if entry.source_addresses:
+        yield native.source_within(entry.source_addresses)
+    if entry.share:
+        yield from _may_be_in(entry.share)
+
+
+def _may(part: str, name: str, condition: StringMatch) -> Iterator[native.Predicate]:
+    kind, text = condition.kind, condition.value
+    if part in _APART:
+        if part != "uri":
+            yield native.header("cookie" if part == "cookie" else ":path", contains=name)
+        elif kind in ("exact", "prefix") and text:
+            yield native.header(":path", prefix=text)
+        return
+    where = ":method" if part == "method" else name
+    if kind == "regex":
+        yield native.header(where, **native.regex(text))
+    elif kind == "present" or not text:
+        yield native.present(where)
+    else:
+        yield native.header(where, **{kind: text})
+
+
+def _may_be_in(share: Share) -> Iterator[native.Predicate]:
+    everybody = share.percent >= BUCKETS
+    match share.by:
+        case "header" if not everybody:
+            yield native.header_in_share(share.name, share.percent)
+        case "header":
+            yield native.present(share.name)
+        case "cookie":
+            yield native.header("cookie", contains=share.name)
+        case "baggage":
+            yield native.present("baggage")
+        case "source-address" if not everybody:
+            yield native.source_in_share(share.percent)
+        case _:
+            return  # anybody
+
+
+# What has `_` for `-`.
+
+_OF_METAINFO: Final = (
+    "rpc(?:_(?:transit|persist)[-_]|-(?:transit|persist)_)(?:upstream[-_])?baggage"
+    "|rpc-(?:transit|persist)-upstream_baggage"
+)
+"""What is read as one of `_LISTS` and is none. Envoy takes no regex that is much longer, unless
+its runtime says so (`re2.max_program_size`)."""
+
+
+def _without_underscores(groups: Sequence[LaneGroup]) -> Iterator[Filter]:
+    """Behind the decision, which has seen to the names with `-`."""
+    keys = dict.fromkeys((group.baggage_key.lower(), group.trusted_sources) for group in groups)
+    for number, (key, trusted) in enumerate(keys):
+        carried = "(?:rpc[-_](?:transit|persist)[-_](?:upstream[-_])?)?"
+        folded = re.sub("[-_]", "[-_]", re.escape(key).replace(r"\-", "-"))
+        names = (f"{carried}ot[-_]baggage[-_]{folded}", f"{carried}uberctx[-_]{folded}")
+        taken = [_removed(name) for name in (_OF_METAINFO, *names)]
+        name = f"{NAMESPACE}.underscores.{number}"
+        filter_ = native.typed(
+            name,
+            "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+            mutations={"request_mutations": taken},
+        )
+        if trusted:
+            stranger = native.none_of(native.source_within(trusted))
+            filter_ = native.only_where(name, stranger, filter_["typed_config"])
+        yield filter_
+
+
+def _removed(name: str) -> dict[str, Any]:
+    return {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": name}}}}
