@@ -24,7 +24,7 @@ PRODUCT = "/api/v1/products/1"
 REQUESTS = 500
 START_S = 30.0
 
-PROCESSES = (
+PROCESSES: tuple[tuple[str, str, str, str, dict[str, str]], ...] = (
     ("details-v1", "details.py", "4", "8084", {}),
     ("ratings-v1", "ratings.py", "31", "8083", {"RATINGS_VALUE": "1"}),
     ("ratings-v2", "ratings.py", "32", "8083", {"RATINGS_VALUE": "5"}),
