@@ -88,7 +88,7 @@ SERVICE_ENTRY = {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry"}
         ("apiVersion: networking.istio.io/v1\nkind: DestRule\n", ["error unknown-kind kind"]),
         ("apiVersion: meltemi.io/v1alpha1\nkind: Workloads\n", ["error unknown-kind kind"]),
         (
-            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\n",
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: a}\n",
             ["warning not-there-yet kind"],
         ),
         (

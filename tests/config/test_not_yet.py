@@ -111,16 +111,6 @@ def test_a_host_port_without_a_sidecar_is_named(
     assert said(found) == expected
 
 
-def test_a_mesh_mode_that_is_not_there_says_how_the_workload_runs(load: Load) -> None:
-    (issue,) = load("""
-        apiVersion: meltemi.io/v1alpha1
-        kind: Workload
-        metadata: {name: a}
-        spec: {command: [x], mesh: gateway}
-        """).issues
-    assert "without a sidecar" in issue.hint
-
-
 @pytest.mark.parametrize(
     ("text", "paths"),
     [
@@ -129,7 +119,7 @@ def test_a_mesh_mode_that_is_not_there_says_how_the_workload_runs(load: Load) ->
         ("v1 Service {ports: [{port: 1, protocol: UDP}]}", ["spec.ports[0].protocol"]),
         ("v1 Service {clusterIP: None}", ["spec.clusterIP"]),
         ("v1 Service {ports: [{port: 1, protocol: TCP}], sessionAffinity: None}", []),
-        ("meltemi.io/v1alpha1 Workload {command: [x], mesh: gateway}", ["spec.mesh"]),
+        ("meltemi.io/v1alpha1 Workload {mesh: gateway}", []),
         ("meltemi.io/v1alpha1 Workload {command: [x], mesh: proxyless}", []),
         ("networking.istio.io/v1 WorkloadEntry {address: 1.1.1.1, network: x}", ["spec.network"]),
         ("networking.istio.io/v1 WorkloadEntry {address: 'unix:///x'}", ["spec.address"]),

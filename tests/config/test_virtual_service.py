@@ -136,10 +136,12 @@ def test_routes_of_bytes_are_named(load: Load, said: Said, kind: str) -> None:
     assert said(found) == [f"warning not-there-yet spec.{kind}"]
 
 
-def test_a_rule_of_gateways_only_has_no_effect_and_says_so(load: Load, said: Said) -> None:
+def test_a_rule_of_gateways_only_has_no_effect_in_the_mesh(load: Load, said: Said) -> None:
     text = rule(f"[{{{TO}}}]", "gateways: [edge]")
     assert mesh(load, text).virtual_services == ()
-    assert said(load(text)) == ["warning not-there-yet spec.gateways[0]"]
+    (made,) = mesh(load, text).gateway_services
+    assert made.gateways == (f"{made.namespace}/edge",)
+    assert said(load(text)) == []
 
 
 def test_of_a_rule_for_gateways_and_the_mesh_the_routes_of_the_mesh_hold(load: Load) -> None:

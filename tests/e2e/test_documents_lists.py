@@ -98,6 +98,7 @@ def test_kinds_that_do_nothing_are_named() -> None:
     [
         "MetaRouter",
         "VirtualService",
+        "Gateway",
         "DestinationRule",
         "ServiceEntry",
         "WorkloadEntry",

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from meltemi.config import lanes, policies, services, virtual_services
+from meltemi.config import gateways, lanes, policies, services, virtual_services
 from meltemi.config.check import Object
 from meltemi.config.issues import Issue
 from meltemi.config.load import of_kind
@@ -18,6 +18,7 @@ from meltemi.config.schema.application_protocol import ApplicationProtocolSpec
 from meltemi.config.schema.types import pairs
 from meltemi.config.schema.workload import WorkloadSpec
 from meltemi.lanes import with_lanes
+from meltemi.lanes.at_gateways import at_gateway
 from meltemi.lanes.compile import Rules
 from meltemi.model import (
     ApplicationProtocol,
@@ -80,6 +81,31 @@ class _Lanes:
         return unchanged and self.groups == groups
 
 
+class AtGateways:
+    """The routes of VirtualServices at gateways, with those of lanes."""
+
+    def __init__(self) -> None:
+        self._remembered = Remembered(virtual_services.at_gateways)
+        self._made_from: tuple[Any, ...] = ()
+        self._made: tuple[VirtualService, ...] = ()
+
+    def of(
+        self,
+        objects: Sequence[Object],
+        groups: tuple[LaneGroup, ...],
+        services: Mapping[str, Service],
+    ) -> tuple[VirtualService, ...]:
+        """The same tuple where nothing changed."""
+        said = self._remembered.of(of_kind(objects, "VirtualService"))
+        hosts = frozenset(services) if groups else frozenset()
+        made_from = (said, groups, hosts)
+        if made_from != self._made_from:
+            self._made_from = made_from
+            written = [each for each in said if each is not None]
+            self._made = tuple(at_gateway(each, groups, hosts) for each in written)
+        return self._made
+
+
 class MeshBuilder:
     """Builds one mesh after another; what is the same in both is the same value."""
 
@@ -91,6 +117,8 @@ class MeshBuilder:
         self._virtual = Remembered(virtual_services.virtual_service)
         self._all_virtual: tuple[VirtualService | None, ...] = ()
         self._virtual_with_effect: tuple[VirtualService, ...] = ()
+        self._gateways = Remembered(gateways.gateway)
+        self._at_gateways = AtGateways()
         self._services = services.ServiceBuilder()
         self._found: Mapping[str, Service] = MappingProxyType({})
         self._lanes: _Lanes | None = None
@@ -122,6 +150,8 @@ class MeshBuilder:
             application_protocols=protocols,
             workloads=self._reach(placed, addresses, issues),
             lane_groups=groups,
+            gateways=self._gateways.of(of_kind(objects, "Gateway")),
+            gateway_services=self._at_gateways.of(objects, groups, self._found),
         )
         return mesh, issues
 

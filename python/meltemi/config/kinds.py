@@ -9,6 +9,7 @@ from meltemi.config.issues import Finding
 from meltemi.config.place import Place
 from meltemi.config.rules import (
     destination_rule,
+    gateway,
     lane,
     meta_router,
     names,
@@ -20,6 +21,7 @@ from meltemi.config.rules import (
 )
 from meltemi.config.schema.application_protocol import ApplicationProtocolSpec
 from meltemi.config.schema.destination_rule import DestinationRuleSpec
+from meltemi.config.schema.gateway import GatewaySpec
 from meltemi.config.schema.lane import LaneGroupSpec, LaneSpec
 from meltemi.config.schema.meta_router import MetaRouterSpec
 from meltemi.config.schema.service import ServiceSpec
@@ -72,6 +74,7 @@ _ALL = (
     Kind(ISTIO, "WorkloadEntry", WorkloadEntrySpec, workload_entry.check),
     Kind(ISTIO, "DestinationRule", DestinationRuleSpec, destination_rule.check),
     Kind(ISTIO, "VirtualService", VirtualServiceSpec, virtual_service.check),
+    Kind(ISTIO, "Gateway", GatewaySpec, gateway.check),
     Kind(METAPROTOCOL, "MetaRouter", MetaRouterSpec, meta_router.check),
     Kind(METAPROTOCOL, "ApplicationProtocol", ApplicationProtocolSpec),
     Kind(MELTEMI, "Workload", WorkloadSpec, workload.check, names.label_error),
@@ -80,7 +83,6 @@ _ALL = (
     *(
         Kind(ISTIO, name)
         for name in (
-            "Gateway",
             "Sidecar",
             "EnvoyFilter",
             "WorkloadGroup",

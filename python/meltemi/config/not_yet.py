@@ -12,15 +12,19 @@ from meltemi.config.place import Place
 from meltemi.config.schema.types import NotYet, Schema
 
 
-def fields(schema: type[Schema], place: Place) -> Iterator[Finding]:
+def fields(schema: type[Schema], spec: Place) -> Iterator[Finding]:
     """A warning for each field that is set to ask for what is not there."""
+    yield from _fields(schema, spec, spec.value)
+
+
+def _fields(schema: type[Schema], place: Place, spec: Any) -> Iterator[Finding]:
     if not isinstance(place.value, dict):
         return
     known = _known(schema)
     for key in place.value:
         mark, inner = known.get(key, (None, None))
         child = place[key]
-        if mark is not None and mark.asked(child.value):
+        if mark is not None and mark.holds(spec) and mark.asked(child.value):
             value = f": {child.value}" if isinstance(child.value, str) else ""
             yield child.warning(
                 "not-there-yet", f"{written(child.path)}{value} is not there yet",
@@ -28,7 +32,7 @@ def fields(schema: type[Schema], place: Place) -> Iterator[Finding]:
             )  # fmt: skip
         elif inner is not None:
             for part in (child, *child.items) if isinstance(child.value, list) else (child,):
-                yield from fields(inner, part)
+                yield from _fields(inner, part, spec)
 
 
 def known_names(schema: type[Schema], path: tuple[str | int, ...]) -> list[str]:

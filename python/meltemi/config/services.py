@@ -29,7 +29,7 @@ from meltemi.model import (
     Workload,
     port_protocol,
 )
-from meltemi.model.protocol import ENGINE_CODECS
+from meltemi.model.protocol import ENGINE_CODECS, speaks_http2
 
 _EXPORT_TO = "networking.istio.io/exportTo"
 _RESOLUTIONS = {resolution.value: resolution for resolution in Resolution}
@@ -323,7 +323,8 @@ def _kubernetes(
             if at is not None:
                 served.extend(_endpoints([backend], at))
                 number = at if isinstance(target, str) else number
-        ports.append(ServicePort(port.port, port_name, protocol, number))
+        http2 = speaks_http2(port_name, port.app_protocol)
+        ports.append(ServicePort(port.port, port_name, protocol, number, http2=http2))
         endpoints.append((port.port, tuple(served)))
     exported = (item.metadata.annotations or {}).get(_EXPORT_TO, "")
     yield Service(
@@ -371,7 +372,8 @@ def _entry(
     for port in spec.ports or ():
         target = port.target_port or port.number
         protocol = port_protocol(port.name, None, known)
-        ports.append(ServicePort(port.number, port.name, protocol, target))
+        http2 = speaks_http2(port.name, port.protocol)
+        ports.append(ServicePort(port.number, port.name, protocol, target, http2=http2))
         served = [
             endpoint
             for backend in chosen

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from meltemi.config.check import Object
+from meltemi.config.gateways import MESH, full_names
 from meltemi.config.rules.names import full_host
+from meltemi.config.rules.virtual_service_actions import GRPC_STATUS
 from meltemi.config.schema import virtual_service as schema
 from meltemi.config.schema.types import pairs, seconds, texts
 from meltemi.model import (
     Destination,
+    DirectResponse,
+    Fault,
     HeaderChanges,
     HttpDestination,
     HttpMatch,
     HttpRoute,
+    Mirror,
+    Redirect,
     Retries,
+    Rewrite,
     StringMatch,
     VirtualService,
 )
 
-MESH: Final = "mesh"
-"""The gateway that stands for all callers inside the mesh."""
-
 _ANY: Final = "*"  # as a regex of a header, Istio reads it as: present
+_ALL: Final = 1_000_000
+
+REDIRECTS: Final = (301, 302, 303, 307, 308)
+"""The codes that a redirect may have."""
 
 
 def virtual_service(item: Object) -> VirtualService | None:
@@ -38,6 +49,23 @@ def virtual_service(item: Object) -> VirtualService | None:
         hosts=hosts(spec, namespace),
         routes=tuple(_routes(spec.http, namespace)),
         export_to=texts(spec.export_to),
+    )
+
+
+def at_gateways(item: Object) -> VirtualService | None:
+    """What it says to gateways; None for one that names none, or without http routes."""
+    spec: schema.VirtualServiceSpec = item.spec
+    namespace = item.ref.namespace
+    gateways = full_names(spec.gateways, namespace)
+    if not (spec.hosts and spec.http and gateways):
+        return None
+    return VirtualService(
+        namespace=namespace,
+        name=item.ref.name,
+        hosts=hosts(spec, namespace),
+        routes=tuple(_gateway_routes(spec.http, namespace)),
+        export_to=texts(spec.export_to),
+        gateways=gateways,
     )
 
 
@@ -61,17 +89,52 @@ def _routes(routes: list[schema.HttpRoute], namespace: str) -> Iterator[HttpRout
         refused = _refused(route)
         if not (route.route or refused):
             continue  # of a fault alone
-        request, response = _headers(route.headers)
-        yield HttpRoute(
-            name=route.name or "",
-            matches=tuple(_match(match) for match in wanted),
-            destinations=tuple(_destinations(route.route or [], namespace)),
-            timeout_s=seconds(route.timeout),
-            retries=_retries(route.retries),
-            request=request,
-            response=response,
-            refused=refused,
+        yield _route(route, namespace, (_match(match) for match in wanted), refused)
+
+
+def _gateway_routes(routes: list[schema.HttpRoute], namespace: str) -> Iterator[HttpRoute]:
+    for route in routes:
+        wanted = [match for match in route.match or () if not match.gateways or _outside(match)]
+        if route.match and not wanted:
+            continue  # for the mesh only
+        matches = (_match_at_gateway(match, namespace) for match in wanted)
+        refused = _refused_at_gateway(route)
+        yield replace(
+            _route(route, namespace, matches, refused),
+            redirect=_redirect(route.redirect) if route.redirect else None,
+            direct_response=_answer(route.direct_response) if route.direct_response else None,
+            rewrite=_rewrite(route.rewrite) if route.rewrite else None,
+            fault=_fault(route.fault) if route.fault else None,
+            mirrors=tuple(_mirrors(route, namespace)),
         )
+
+
+def _refused_at_gateway(route: schema.HttpRoute) -> str:
+    if route.delegate is not None:
+        return "delegate is not there yet"
+    code = route.redirect.redirect_code if route.redirect else None
+    return f"redirectCode {code} is not there yet" if code and code not in REDIRECTS else ""
+
+
+def _outside(match: schema.HttpMatch) -> bool:
+    return any(gateway != MESH for gateway in match.gateways or ())
+
+
+def _route(
+    route: schema.HttpRoute, namespace: str, matches: Iterable[HttpMatch], refused: str
+) -> HttpRoute:
+    """What means the same in the mesh and at a gateway."""
+    request, response = _headers(route.headers)
+    return HttpRoute(
+        name=route.name or "",
+        matches=tuple(matches),
+        destinations=tuple(_destinations(route.route or [], namespace)),
+        timeout_s=seconds(route.timeout),
+        retries=_retries(route.retries),
+        request=request,
+        response=response,
+        refused=refused,
+    )
 
 
 def _refused(route: schema.HttpRoute) -> str:
@@ -105,6 +168,22 @@ def _match(match: schema.HttpMatch) -> HttpMatch:
     )
 
 
+def _match_at_gateway(match: schema.HttpMatch, namespace: str) -> HttpMatch:
+    """A gateway decides all of them."""
+    params = {name: _condition(each) for name, each in (match.query_params or {}).items()}
+    return replace(
+        _match(match),
+        unsupported=(),
+        gateways=full_names(match.gateways, namespace),
+        scheme=_condition(match.scheme),
+        authority=_condition(match.authority),
+        query_params=tuple(
+            (name, condition or StringMatch("present"))
+            for name, condition in sorted(params.items())
+        ),
+    )
+
+
 def _condition(match: schema.StringMatch | None) -> StringMatch | None:
     """Of what every request has: `{}` asks for nothing."""
     if match is None:
@@ -134,11 +213,9 @@ def _destinations(
 ) -> Iterator[HttpDestination]:
     """The only one of a route gets every request, whatever its weight."""
     for each in destinations:
-        to = each.destination
-        port = to.port.number if to.port else None
         request, response = _headers(each.headers)
         yield HttpDestination(
-            Destination(full_host(to.host, namespace), to.subset or "", port or None),
+            _destination(each.destination, namespace),
             100 if len(destinations) == 1 else each.weight or 0,
             request,
             response,
@@ -176,3 +253,67 @@ def _changes(operations: schema.HeaderOperations | None) -> HeaderChanges:
 
 def _lower(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     return tuple((name.lower(), value) for name, value in pairs(headers))
+
+
+def _redirect(said: schema.Redirect) -> Redirect:
+    return Redirect(
+        code=said.redirect_code or 301,
+        uri=said.uri or "",
+        prefix_rewrite=said.prefix_rewrite or "",
+        authority=said.authority or "",
+        scheme=said.scheme or "",
+        port="request" if said.derive_port == "FROM_REQUEST_PORT" else said.port or None,
+    )
+
+
+def _answer(said: schema.DirectResponse) -> DirectResponse:
+    body = said.body
+    if body is None:
+        return DirectResponse(said.status)
+    if body.string is not None:
+        return DirectResponse(said.status, body.string.encode())
+    try:
+        return DirectResponse(said.status, base64.b64decode(body.bytes or ""))
+    except binascii.Error:
+        return DirectResponse(said.status)
+
+
+def _rewrite(said: schema.Rewrite) -> Rewrite:
+    regex = said.uri_regex_rewrite
+    return Rewrite(
+        uri=said.uri or "",
+        authority=said.authority or "",
+        regex=(regex.match or "", regex.rewrite or "") if regex is not None else None,
+    )
+
+
+def _fault(said: schema.Fault) -> Fault:
+    delay, abort = said.delay or schema.Delay(), said.abort or schema.Abort()
+    grpc_status = GRPC_STATUS.index(abort.grpc_status) if abort.grpc_status else None
+    return Fault(
+        delay_s=seconds(delay.fixed_delay) or 0,
+        delay_share=_millionths(delay.percentage, delay.percent) if delay.fixed_delay else 0,
+        abort_status=abort.http_status,
+        abort_grpc_status=grpc_status,
+        abort_share=_millionths(abort.percentage, None) if said.abort else 0,
+    )
+
+
+def _mirrors(route: schema.HttpRoute, namespace: str) -> Iterator[Mirror]:
+    if route.mirror is not None:
+        share = _millionths(route.mirror_percentage, route.mirror_percent)
+        yield Mirror(_destination(route.mirror, namespace), share)
+    for each in route.mirrors or ():
+        yield Mirror(_destination(each.destination, namespace), _millionths(each.percentage, None))
+
+
+def _millionths(said: schema.Percent | None, percent: int | None) -> int:
+    """All of them where nothing is said."""
+    if said is not None:
+        return round((said.value or 0) * 10_000)
+    return _ALL if percent is None else percent * 10_000
+
+
+def _destination(to: schema.Destination, namespace: str) -> Destination:
+    port = to.port.number if to.port else None
+    return Destination(full_host(to.host, namespace), to.subset or "", port or None)

@@ -14,6 +14,7 @@ from meltemi.model.destination import (
     Subset,
     TrafficPolicy,
 )
+from meltemi.model.gateway import Gateway, GatewayServer
 from meltemi.model.lane import (
     BASELINE,
     Lane,
@@ -36,11 +37,16 @@ from meltemi.model.route import (
 )
 from meltemi.model.service import Endpoint, Resolution, Service, ServicePort
 from meltemi.model.virtual_service import (
+    DirectResponse,
+    Fault,
     HeaderChanges,
     HttpDestination,
     HttpMatch,
     HttpRoute,
+    Mirror,
+    Redirect,
     Retries,
+    Rewrite,
     VirtualService,
 )
 from meltemi.model.workload import Instance, MeshMode, Workload, WorkloadPort
@@ -53,7 +59,11 @@ __all__ = [
     "ConsistentHash",
     "Destination",
     "DestinationRule",
+    "DirectResponse",
     "Endpoint",
+    "Fault",
+    "Gateway",
+    "GatewayServer",
     "HeaderChanges",
     "HttpDestination",
     "HttpMatch",
@@ -70,12 +80,15 @@ __all__ = [
     "MeshMode",
     "MetaRoute",
     "MetaRouter",
+    "Mirror",
     "Mutation",
     "ObjectRef",
     "OutlierDetection",
+    "Redirect",
     "Resolution",
     "Retries",
     "RetryBudget",
+    "Rewrite",
     "Selection",
     "Service",
     "ServicePort",

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from meltemi.model.destination import DestinationRule
+from meltemi.model.gateway import Gateway
 from meltemi.model.lane import LaneGroup
 from meltemi.model.protocol import ApplicationProtocol
 from meltemi.model.route import MetaRouter
@@ -37,6 +38,9 @@ class Mesh:
     workloads: tuple[Workload, ...] = ()
     lane_groups: tuple[LaneGroup, ...] = ()
     """What they stand for is in the rules already."""
+    gateways: tuple[Gateway, ...] = ()
+    gateway_services: tuple[VirtualService, ...] = ()
+    """The routes of VirtualServices at gateways; `virtual_services` are those of the mesh."""
 
     def meta_router(self, hostname: str, caller_namespace: str) -> MetaRouter | None:
         """The rule of a host as a caller's namespace sees it: the lowest `namespace/name` wins."""

@@ -38,3 +38,12 @@ def port_protocol(name: str, app_protocol: str | None, known: frozenset[str]) ->
     if words[0] == "metaprotocol" and len(words) > 1:
         words = words[1:]
     return words[0] if words[0] in known else TCP
+
+
+def speaks_http2(name: str, app_protocol: str | None) -> bool:
+    """Whether a port is one of HTTP/2: `grpc`, `http2` or Kubernetes' `kubernetes.io/h2c` as its
+    `appProtocol`, else the first word of its name (Istio, protocol selection)."""
+    said = (app_protocol or name).lower()
+    if said in ("kubernetes.io/h2c", "grpc-web") or said.startswith("grpc-web-"):
+        return said == "kubernetes.io/h2c"
+    return said.partition("-")[0] in ("grpc", "http2", "h2c")

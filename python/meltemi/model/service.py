@@ -25,6 +25,8 @@ class ServicePort:
     target_port: int
     unsafe: str = ""
     """Why requests must be refused: a security setting whose behaviour is not there."""
+    http2: bool = False
+    """Whether HTTP proxies speak HTTP/2 to it, and not HTTP/1.1."""
 
 
 @dataclass(frozen=True, slots=True)

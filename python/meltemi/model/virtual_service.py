@@ -1,8 +1,10 @@
-"""Where requests go: the http routes of a VirtualService, for clients without a sidecar."""
+"""Where requests go: the http routes of a VirtualService, for clients without a sidecar and for
+gateways."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from meltemi.model.match import StringMatch
 from meltemi.model.route import Destination
@@ -32,6 +34,12 @@ class HttpMatch:
     """Of the caller; "" is any."""
     unsupported: tuple[str, ...] = ()
     """Conditions that are not there yet: the match takes no request."""
+    gateways: tuple[str, ...] = ()
+    """`NAMESPACE/NAME` of those that it is for; empty: all of its VirtualService."""
+    scheme: StringMatch | None = None
+    """This and the next two are of gateways only; elsewhere they are `unsupported`."""
+    authority: StringMatch | None = None
+    query_params: tuple[tuple[str, StringMatch], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +70,56 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
+class Redirect:
+    """`code` as Istio takes it: 301, 302, 303, 307 or 308. What is "" or None stays as it was."""
+
+    code: int = 301
+    uri: str = ""
+    prefix_rewrite: str = ""
+    authority: str = ""
+    scheme: str = ""
+    port: int | Literal["request"] | None = None
+    """None: the scheme's own; `request`: that of the gateway's server."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectResponse:
+    status: int
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """What is "" stays as it was. `regex`: an expression, and what takes its place."""
+
+    uri: str = ""
+    authority: str = ""
+    regex: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Shares in millionths of the requests; 0: none."""
+
+    delay_s: float = 0
+    delay_share: int = 0
+    abort_status: int | None = None
+    abort_grpc_status: int | None = None
+    abort_share: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where a copy of a share of the requests goes, in millionths; answers are thrown away."""
+
+    destination: Destination
+    share: int
+
+
+@dataclass(frozen=True, slots=True)
 class HttpRoute:
-    """`matches` are ORed; none of them matches every request."""
+    """`matches` are ORed; none of them matches every request. What follows `refused` is there for
+    gateways only."""
 
     name: str = ""
     matches: tuple[HttpMatch, ...] = ()
@@ -75,14 +131,22 @@ class HttpRoute:
     response: HeaderChanges = HeaderChanges()
     refused: str = ""
     """Why its requests are answered with an error, or ""."""
+    redirect: Redirect | None = None
+    direct_response: DirectResponse | None = None
+    rewrite: Rewrite | None = None
+    fault: Fault | None = None
+    mirrors: tuple[Mirror, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualService:
-    """`hosts` are fully qualified, or wildcards `*.x`; the routes are those of the mesh."""
+    """`hosts` are fully qualified, or wildcards `*.x`; the routes are those of the mesh, or where
+    it names `gateways` those of gateways."""
 
     namespace: str
     name: str
     hosts: tuple[str, ...]
     routes: tuple[HttpRoute, ...]
     export_to: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    """`NAMESPACE/NAME` of each."""

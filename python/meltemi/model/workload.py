@@ -51,6 +51,8 @@ class Workload:
         return f"{self.name}-{instance.ordinal}"
 
     def node_id(self, instance: Instance) -> str:
-        """Istio's node id of the replica's proxy: `sidecar~IP~POD.NS~NS.svc.cluster.local`."""
+        """Istio's node id of the replica's proxy: `sidecar~IP~POD.NS~NS.svc.cluster.local`, and of
+        a gateway `router~…`."""
         pod, namespace = self.pod(instance), self.namespace
-        return f"sidecar~{instance.address}~{pod}.{namespace}~{namespace}.svc.cluster.local"
+        kind = "router" if self.mode is MeshMode.GATEWAY else "sidecar"
+        return f"{kind}~{instance.address}~{pod}.{namespace}~{namespace}.svc.cluster.local"

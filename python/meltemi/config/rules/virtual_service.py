@@ -82,11 +82,6 @@ def _gateways(gateways: list[Place]) -> Iterator[Finding]:
         wrong = virtual_service_http.gateway_error(gateway.text)
         if wrong:
             yield gateway.error("invalid-gateway", wrong, "NAMESPACE/NAME, or mesh")
-        elif gateway.text != MESH:
-            yield gateway.warning(
-                "not-there-yet", f"the gateway {gateway.text} is not there yet",
-                "the routes hold for callers inside the mesh, where gateways has mesh",
-            )  # fmt: skip
 
 
 def _tls(routes: Place, hosts: list[str]) -> Iterator[Finding]:

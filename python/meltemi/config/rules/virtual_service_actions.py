@@ -47,27 +47,26 @@ RETRY_CONDITIONS = frozenset(
         "unavailable",
     )
 )
-_GRPC = frozenset(
-    (
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    )
+GRPC_STATUS = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
 )
+"""In the order of their numbers."""
 _REDIRECTS = ("uri", "authority", "port", "derivePort", "scheme", "redirectCode", "prefixRewrite")
 _NOT_WITHOUT_ROUTE = {"redirect": ("fault", "rewrite"), "directResponse": ("fault", "rewrite")}
 
@@ -189,7 +188,7 @@ def _fault(fault: Place) -> Iterator[Finding]:
     status, grpc = abort["httpStatus"], abort["grpcStatus"]
     if status.there and not 200 <= status.number <= 599:
         yield status.error("bad-value", f"{status.value} is no status", "200 to 599")
-    if grpc.there and grpc.text not in _GRPC:
+    if grpc.there and grpc.text not in GRPC_STATUS:
         yield grpc.error("bad-value", f"{grpc.text!r} is no status of gRPC", "such as UNAVAILABLE")
     if abort["http2Error"].there:
         yield abort["http2Error"].error("bad-value", "http2Error is not for use", "httpStatus")

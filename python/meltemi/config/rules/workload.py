@@ -16,7 +16,12 @@ GIVEN = frozenset(("HOST", "PORT", "POD_NAME", "POD_NAMESPACE", "INSTANCE_IP"))
 
 def check(spec: Place, namespace: str) -> Iterator[Finding]:
     command = spec["command"]
-    if not command.value and spec["mesh"].text != "gateway":
+    gateway = spec["mesh"].text == "gateway"
+    if gateway and command.value:
+        yield command.warning(
+            "no-effect", "a gateway runs Envoy: command has no effect", "leave it out"
+        )
+    elif not command.value and not gateway:
         yield command.error("missing-field", "command is missing", "command: [python, server.py]")
     elif any(isinstance(part.value, str) and not part.text for part in list(command.items)[:1]):
         yield command[0].error("bad-value", "the program's name is empty")
@@ -31,12 +36,12 @@ def check(spec: Place, namespace: str) -> Iterator[Finding]:
                 "given-variable", f"{name} is set by the mesh: this value takes its place"
             )
     yield from _ports(spec["ports"])
-    if spec["mesh"].text not in ("", "sidecar"):
+    if spec["mesh"].text not in ("", "sidecar", "gateway"):
         for port in spec["ports"].items:
             if port["hostPort"].there:
                 yield port["hostPort"].warning(
                     "no-effect", f"hostPort has no effect with mesh: {spec['mesh'].text}",
-                    "it is the sidecar that listens there",
+                    "it is the sidecar or the gateway that listens there",
                 )  # fmt: skip
     if spec["replicas"].number > 1:
         for port in spec["ports"].items:

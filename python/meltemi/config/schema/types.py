@@ -6,7 +6,7 @@ Kubernetes API server prunes it. `NotYet` marks what is valid but does nothing y
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -33,10 +33,16 @@ class NotYet:
     """The field is valid, its behaviour is not there yet.
 
     `but` are values that ask for nothing and need no warning. `hint` says what happens instead;
-    where it is about security, that requests are refused: it must not be left out in silence."""
+    where it is about security, that requests are refused: it must not be left out in silence.
+    `unless` says of the whole spec, as written, whether the behaviour is there for it."""
 
     but: tuple[Any, ...] = (None, False, 0, "", {}, [])
     hint: str = "the field has no effect"
+    unless: Callable[[Any], bool] | None = None
+
+    def holds(self, spec: Any) -> bool:
+        """Whether the behaviour is not there for an object with this spec."""
+        return self.unless is None or not self.unless(spec)
 
     def asked(self, value: Any) -> bool:
         """Whether `value` asks for the behaviour."""

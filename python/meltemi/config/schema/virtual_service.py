@@ -4,7 +4,7 @@ Source: istio/api networking/v1alpha3/virtual_service.proto and its CRD."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -19,8 +19,22 @@ from meltemi.config.schema.types import (
     not_yet,
 )
 
-_NO_MATCH = NotYet(hint="the match is left out: it takes no request")
-_ANSWERED = NotYet(hint="requests of the route are answered with an error")
+
+def _at_gateways(spec: Any) -> bool:
+    """Whether a rule is for gateways alone, which do all that HTTP proxies do."""
+    gateways = spec.get("gateways") if isinstance(spec, dict) else None
+    return isinstance(gateways, list) and bool(gateways) and "mesh" not in gateways
+
+
+_NO_MATCH = NotYet(
+    hint="for callers in the mesh the match is left out: it takes no request", unless=_at_gateways
+)
+_ANSWERED = NotYet(
+    hint="requests of the route from inside the mesh are answered with an error",
+    unless=_at_gateways,
+)
+_NOT_IN_MESH = NotYet(hint="it holds at gateways only", unless=_at_gateways)
+_NEVER = NotYet(hint="requests of the route are answered with an error")
 _MESH_ONLY = NotYet(hint="only http routes have an effect, and on clients without a sidecar")
 
 
@@ -173,15 +187,15 @@ class HttpRoute(Schema):
     route: list[HttpRouteDestination] | None = None
     redirect: Annotated[Redirect | None, _ANSWERED] = None
     direct_response: Annotated[DirectResponse | None, _ANSWERED] = None
-    delegate: Annotated[Delegate | None, _ANSWERED] = None
-    rewrite: Annotated[Rewrite | None, not_yet] = None
+    delegate: Annotated[Delegate | None, _NEVER] = None
+    rewrite: Annotated[Rewrite | None, _NOT_IN_MESH] = None
     timeout: Duration | None = None
     retries: Retries | None = None
-    fault: Annotated[Fault | None, not_yet] = None
-    mirror: Annotated[Destination | None, not_yet] = None
-    mirrors: Annotated[list[Mirror] | None, not_yet] = None
-    mirror_percent: Annotated[UInt32 | None, not_yet] = None
-    mirror_percentage: Annotated[Percent | None, not_yet] = None
+    fault: Annotated[Fault | None, _NOT_IN_MESH] = None
+    mirror: Annotated[Destination | None, _NOT_IN_MESH] = None
+    mirrors: Annotated[list[Mirror] | None, _NOT_IN_MESH] = None
+    mirror_percent: Annotated[UInt32 | None, _NOT_IN_MESH] = None
+    mirror_percentage: Annotated[Percent | None, _NOT_IN_MESH] = None
     cors_policy: Annotated[CorsPolicy | None, not_yet] = None
     headers: Headers | None = None
 

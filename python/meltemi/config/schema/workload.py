@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from meltemi.config.schema.types import Integer, Labels, NotYet, Port, Schema
+from meltemi.config.schema.types import Integer, Labels, Port, Schema
 
 MAX_REPLICAS = 1000
 
@@ -22,10 +22,4 @@ class WorkloadSpec(Schema):
     env: Labels | None = None
     ports: list[WorkloadPort] | None = None
     replicas: Annotated[Integer | None, Field(ge=0, le=MAX_REPLICAS)] = None
-    mesh: Annotated[
-        Literal["sidecar", "proxyless", "gateway", "none"] | None,
-        NotYet(
-            but=(None, "sidecar", "proxyless", "none"),
-            hint="it runs without a sidecar, as with mesh: none",
-        ),
-    ] = None
+    mesh: Literal["sidecar", "proxyless", "gateway", "none"] | None = None
