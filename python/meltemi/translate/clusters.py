@@ -28,6 +28,8 @@ CONNECT_TIMEOUT_S: Final = 10.0
 MAX_RING_SIZE: Final = 8 * 1024 * 1024
 """Envoy's own limit."""
 
+HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
 UPSTREAM_OPTIONS: Final = "meltemi.upstream"
 REFUSE: Final = "refuse"
 """In the metadata `meltemi` of a cluster: why the engine answers each request with an error."""
@@ -57,6 +59,8 @@ class Upstream:
     """Set when the addresses are names that the client has to resolve."""
     refuse: str
     """Why nothing may be sent there, or ""."""
+    http2: bool = False
+    """Whether HTTP proxies speak HTTP/2 to it."""
 
 
 def upstreams(
@@ -83,6 +87,7 @@ def upstreams(
                 policy=policy,
                 dns=dns,
                 refuse=refuse,
+                http2=port.http2 and dialect is Dialect.ENVOY,
             )
             yield upstream, () if refuse else members
 
@@ -136,6 +141,11 @@ def cluster(upstream: Upstream, members: tuple[Endpoint, ...], dialect: Dialect)
             made.type = made.LOGICAL_DNS  # the one that it reads with names
     if dialect.is_engine:
         _engine_options(made, upstream, pool)
+    if upstream.http2:
+        options = messages.message(HTTP_OPTIONS)(
+            explicit_http_config={"http2_protocol_options": {}}
+        )
+        made.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(messages.pack(options))
     return made
 
 

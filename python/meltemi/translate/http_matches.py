@@ -21,10 +21,10 @@ class CannotMatchError(ValueError):
 
 def match(of: HttpMatch) -> dict[str, Any]:
     """As Istio has it. Raises CannotMatchError."""
-    headers = [_header(name, condition) for name, condition in of.headers]
+    headers = [header(name, condition) for name, condition in of.headers]
     if of.method is not None:
-        headers.append(_header(":method", of.method))
-    headers += [_header(name, condition, without=True) for name, condition in of.without_headers]
+        headers.append(header(":method", of.method))
+    headers += [header(name, condition, without=True) for name, condition in of.without_headers]
     return _path(of) | ({"headers": headers} if headers else {})
 
 
@@ -41,9 +41,9 @@ def for_grpc(of: HttpMatch) -> list[dict[str, Any]]:
     path = _path(of)
     if of.method is not None and not is_value(of.method, GRPC_METHOD):
         return []
-    headers = [_header(name, condition) for name, condition in of.headers]
+    headers = [header(name, condition) for name, condition in of.headers]
     ways = [
-        [_header(name, StringMatch("present"), without=True)]
+        [header(name, StringMatch("present"), without=True)]
         + ([] if condition.kind == "present" else [_inverted(name, condition)])
         for name, condition in of.without_headers
     ]
@@ -70,21 +70,23 @@ def _path(of: HttpMatch) -> dict[str, Any]:
     return made
 
 
-def _header(name: str, condition: StringMatch, *, without: bool = False) -> dict[str, Any]:
+def header(name: str, condition: StringMatch, *, without: bool = False) -> dict[str, Any]:
+    """A HeaderMatcher; `without`: a header that is not there counts as empty."""
     if condition.kind == "present":
         made: dict[str, Any] = {"name": name, "present_match": True}
     else:
-        made = {"name": name, "string_match": _string(condition)}
+        made = {"name": name, "string_match": string(condition)}
         if without:
             made["treat_missing_header_as_empty"] = True
     return {**made, "invert_match": True} if without else made
 
 
 def _inverted(name: str, condition: StringMatch) -> dict[str, Any]:
-    return {"name": name, "string_match": _string(condition), "invert_match": True}
+    return {"name": name, "string_match": string(condition), "invert_match": True}
 
 
-def _string(condition: StringMatch) -> dict[str, Any]:
+def string(condition: StringMatch) -> dict[str, Any]:
+    """A StringMatcher of all kinds but `present`."""
     if condition.kind == "regex":
         return {"safe_regex": {"regex": condition.value}}
     return {condition.kind: condition.value}

@@ -195,7 +195,7 @@ class _Made:
     def _headers(
         self, request: HeaderChanges, response: HeaderChanges, label: str
     ) -> dict[str, Any]:
-        made = {**_changes("request", request), **_changes("response", response)}
+        made = {**header_changes("request", request), **header_changes("response", response)}
         if made and self.dialect in _NAMES:
             changes_none = f"{_NAMES[self.dialect]} changes no headers"
             self.left_out.append(f"headers of route {label}: {changes_none}")
@@ -215,7 +215,8 @@ class _Made:
         return {"retry_policy": policy} if policy else {}
 
 
-def _changes(side: str, changes: HeaderChanges) -> dict[str, Any]:
+def header_changes(side: str, changes: HeaderChanges) -> dict[str, Any]:
+    """The fields of a route that change the headers of one direction, `request` or `response`."""
     added = [
         {"header": {"key": key, "value": value}, "append_action": action, "keep_empty_value": True}
         for headers, action in (

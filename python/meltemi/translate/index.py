@@ -20,6 +20,7 @@ from meltemi.model import (
 from meltemi.model.edited import edited
 from meltemi.model.protocol import TCP
 from meltemi.translate import name_table
+from meltemi.translate.gateways import GatewayPort, Gateways
 from meltemi.translate.limits import of_interface
 from meltemi.translate.listeners import InboundPort
 from meltemi.translate.rules import DestinationRules, MetaRouters
@@ -60,6 +61,7 @@ class Index:
     rules: DestinationRules
     routers: MetaRouters
     virtual_services: VirtualServices
+    gateways: Gateways
     _offers: dict[str, _Offer]
     _served: dict[tuple[str, int], Served]
     _sending: dict[tuple[str, int], list[Service]]
@@ -98,11 +100,17 @@ class Index:
             self.virtual_services = before.virtual_services
         else:
             self.virtual_services = VirtualServices(mesh.virtual_services)
+        of_gateways = (mesh.gateways, mesh.gateway_services)
+        if before is not None and before.gateways.made_from == of_gateways:
+            self.gateways = before.gateways
+        else:
+            self.gateways = Gateways(*of_gateways)
         owners: list[_Owners] = [
             mesh.services,
             mesh.destination_rules,
             mesh.meta_routers,
             mesh.virtual_services,
+            mesh.gateway_services,
         ]
         former: list[_Named] = before._named if before is not None else []
         self._named: list[_Named] = [
@@ -132,6 +140,10 @@ class Index:
         if self._addresses is None:
             self._addresses = name_table.addresses(self.services)
         return self._addresses
+
+    def gateway_ports(self, workload: Workload) -> tuple[GatewayPort, ...]:
+        """What a gateway opens."""
+        return self.gateways.ports(workload, self.mesh.services, self.rules)
 
     def inbound(self, workload: Workload) -> tuple[InboundPort, ...]:
         """The ports of a workload. A service that sends to one says its protocol, else its name."""

@@ -5,11 +5,21 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
-from meltemi.model import MeshMode
-from meltemi.translate import clusters, kitex_listeners, listeners, names, thrift_proxy
+from meltemi.model import LaneGroup, MeshMode
+from meltemi.translate import (
+    clusters,
+    gateway_listeners,
+    gateway_routes,
+    kitex_listeners,
+    listeners,
+    names,
+    thrift_proxy,
+)
 from meltemi.translate.builder import Builder, Named
 from meltemi.translate.endpoints import is_ip
+from meltemi.translate.gateways import GatewayPort
 from meltemi.translate.index import Index
 from meltemi.translate.listeners import LOOPBACK, InboundPort, OutboundPort
 from meltemi.translate.views import View
@@ -25,6 +35,10 @@ def is_nobody(index: Index, node: Node) -> bool:
     return node.client not in _BINDING and index.place(node) is None
 
 
+def http_filters(groups: tuple[LaneGroup, ...]) -> list[dict[str, Any]]:
+    return []
+
+
 class Proxy:
     """One node. A proxy that the mesh does not know gets what any client may know."""
 
@@ -37,6 +51,14 @@ class Proxy:
         own = self._instance.address if self._instance else node.address
         self._address = own if is_ip(own) else LOOPBACK
         self._is_sidecar = place is not None and place.workload.mode is MeshMode.SIDECAR
+        self._http_filters: list[dict[str, Any]] = []
+        self._gateway: tuple[GatewayPort, ...] = ()
+        self._is_gateway = node.client is Client.ENVOY and (
+            place is not None and place.workload.mode is MeshMode.GATEWAY
+        )
+        if place is not None and self._is_gateway:
+            self._gateway = index.gateway_ports(place.workload)
+            self._http_filters = http_filters(index.mesh.lane_groups)
         self._inbound: tuple[InboundPort, ...] = ()
         if place is not None and (
             (self._is_sidecar and self._binds) or node.client is Client.KITEX
@@ -51,12 +73,28 @@ class Proxy:
         """By name. Clients that have no use for our listeners get none."""
         if self._node.client is Client.KITEX and kitex_listeners.is_limited(self._inbound):
             return self._with_virtual_inbound()
+        if self._is_gateway:
+            return self._builder.memo.get(
+                ("gateway listeners", self._address),
+                (self._gateway, self._http_filters),
+                lambda: {made.name: made for made in self._gateway_listeners()},
+            )
         if not self._binds:
             return self._shared.listeners
         return self._builder.memo.get(
             ("listeners", self._node.client, self._address),
             (self._shared.ports, self._instance, self._inbound),
             lambda: {made.name: made for made in self._listeners()},
+        )
+
+    def routes(self) -> Named:
+        """Those of the view; a gateway has its own."""
+        if not self._is_gateway:
+            return self._shared.routes
+        return self._builder.memo.get(
+            ("gateway routes", self._address),
+            self._gateway,
+            lambda: {made.name: made for made in map(self._gateway_routes, self._gateway)},
         )
 
     def clusters(self) -> Named:
@@ -69,6 +107,31 @@ class Proxy:
             (self._shared.clusters, host, self._inbound),
             lambda: {**self._shared.clusters, **self._applications(host)},
         )
+
+    def _gateway_routes(self, port: GatewayPort) -> Resource:
+        make = functools.partial(gateway_routes.route_configuration, port)
+        name = gateway_routes.name(port.number)
+        return self._builder.resource(messages.ROUTE, name, port, make, of=self._address)
+
+    def _gateway_listeners(self) -> Iterator[Resource]:
+        for port in self._gateway:
+            places = [(self._address, port.number)]
+            if port.host_port is not None:
+                places.append((LOOPBACK, port.host_port))
+            for address, number in places:
+                yield self._builder.resource(
+                    messages.LISTENER,
+                    names.listener(address, number),
+                    (port.number, self._http_filters),
+                    functools.partial(
+                        gateway_listeners.listener,
+                        address,
+                        number,
+                        port.number,
+                        self._http_filters,
+                    ),
+                    of="gateway",
+                )
 
     def _with_virtual_inbound(self) -> Named:
         """What Kitex limits its own server by is a listener of the node's own."""

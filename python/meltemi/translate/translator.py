@@ -86,7 +86,7 @@ class Translator:
         proxy = proxies.Proxy(self._builder, self._index, node, shared)
         return {
             messages.LISTENER: proxy.listeners(),
-            messages.ROUTE: shared.routes,
+            messages.ROUTE: proxy.routes(),
             messages.CLUSTER: proxy.clusters(),
             messages.ENDPOINT: shared.endpoints,
             messages.WORKLOAD: self._workloads,

@@ -1,0 +1,84 @@
+"""The listeners of a gateway: an HTTP connection manager of a stock Envoy for each port.
+
+Its settings are those of Istio's gateways, and where a proxy at the edge must not trust its callers
+those that Envoy's documentation recommends ("Configuring Envoy as an edge proxy")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from meltemi.translate import gateway_routes, listeners
+from meltemi.translate.api_listeners import ROUTER_FILTER
+from meltemi.translate.gateway_routes import FAULT_FILTER
+from meltemi.xds import messages
+
+FILTER: Final = "envoy.filters.network.http_connection_manager"
+SERVER_NAME: Final = "meltemi"
+HEADERS_S: Final = 10
+"""How long the headers of a request may take to come."""
+
+_MANAGER: Final = "envoy.extensions.filters.network.http_connection_manager.v3"
+_LIMIT_BYTES: Final = 32 * 1024
+_STREAMS: Final = 100
+_STREAM_WINDOW: Final = 64 * 1024
+_CONNECTION_WINDOW: Final = 1024 * 1024
+
+
+def listener(
+    address: str, number: int, port: int, http_filters: Iterable[Mapping[str, Any]]
+) -> Any:
+    """At `address:number`, with the routes of the gateway's `port`; `http_filters` (JSON of
+    protobuf) come before the router."""
+    manager = messages.pack(_manager(port, http_filters))
+    made = listeners.listener(
+        address, number, "OUTBOUND", {"name": FILTER, "typed_config": manager}
+    )
+    made.per_connection_buffer_limit_bytes.value = _LIMIT_BYTES
+    return made
+
+
+def _manager(port: int, http_filters: Iterable[Mapping[str, Any]]) -> Any:
+    return messages.message(f"{_MANAGER}.HttpConnectionManager")(
+        stat_prefix=f"outbound_0.0.0.0_{port}",
+        rds={
+            "config_source": {
+                "ads": {},
+                "resource_api_version": "V3",
+                "initial_fetch_timeout": {},
+            },
+            "route_config_name": gateway_routes.name(port),
+        },
+        http_filters=[
+            *(_written(each) for each in http_filters),
+            _filter(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault"),
+            _filter(ROUTER_FILTER, "envoy.extensions.filters.http.router.v3.Router"),
+        ],
+        server_name=SERVER_NAME,
+        use_remote_address={"value": True},
+        internal_address_config={},
+        normalize_path={"value": True},
+        path_with_escaped_slashes_action="KEEP_UNCHANGED",
+        strip_any_host_port=False,
+        request_headers_timeout={"seconds": HEADERS_S},
+        upgrade_configs=[{"upgrade_type": "websocket"}],
+        common_http_protocol_options={"headers_with_underscores_action": "REJECT_REQUEST"},
+        http2_protocol_options={
+            "max_concurrent_streams": {"value": _STREAMS},
+            "initial_stream_window_size": {"value": _STREAM_WINDOW},
+            "initial_connection_window_size": {"value": _CONNECTION_WINDOW},
+        },
+    )
+
+
+def _filter(name: str, message: str) -> dict[str, Any]:
+    return {"name": name, "typed_config": messages.pack(messages.message(message)())}
+
+
+def _written(http_filter: Mapping[str, Any]) -> dict[str, Any]:
+    """A filter of a message that we do not have the descriptors of, as a TypedStruct."""
+    given = dict(http_filter["typed_config"])
+    type_url = given.pop("@type")
+    config = messages.message("xds.type.v3.TypedStruct")(type_url=type_url)
+    config.value.update(given)
+    return {"name": http_filter["name"], "typed_config": messages.pack(config)}
