@@ -29,6 +29,8 @@ DRAIN_S: Final = 5
 """How long requests in flight may take when the gateway is stopped, and connections of a listener
 that is replaced."""
 DRAIN_POLL_S: Final = 0.05
+MOST_OF_A_REGEX: Final = 32768
+"""Istio's; Envoy's own 100 would refuse the marks of lanes, and many regexes of users."""
 MISSING: Final = "needs Envoy, which is not installed: pip install 'meltemi[gateway]'"
 
 _READ: Final = "/(?:ready|stats|stats/prometheus|config_dump|clusters|listeners|server_info|certs)"
@@ -92,6 +94,14 @@ class Gateway:
             "admin": {"address": {"pipe": {"path": self.admin_socket, "mode": 0o600}}},
             "cluster_manager": {
                 "upstream_bind_config": {"source_address": _at(self.address, 0)["socket_address"]}
+            },
+            "layered_runtime": {
+                "layers": [
+                    {
+                        "name": "static",
+                        "static_layer": {"re2.max_program_size.error_level": MOST_OF_A_REGEX},
+                    }
+                ]
             },
             "dynamic_resources": {
                 "ads_config": {

@@ -19,6 +19,7 @@ HEADERS_S: Final = 10
 """How long the headers of a request may take to come."""
 
 _MANAGER: Final = "envoy.extensions.filters.network.http_connection_manager.v3"
+_HTTP_FILTER: Final = f"{_MANAGER}.HttpFilter"
 _LIMIT_BYTES: Final = 32 * 1024
 _STREAMS: Final = 100
 _STREAM_WINDOW: Final = 64 * 1024
@@ -50,7 +51,7 @@ def _manager(port: int, http_filters: Iterable[Mapping[str, Any]]) -> Any:
             "route_config_name": gateway_routes.name(port),
         },
         http_filters=[
-            *(_written(each) for each in http_filters),
+            *(messages.from_json(_HTTP_FILTER, each) for each in http_filters),
             _filter(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault"),
             _filter(ROUTER_FILTER, "envoy.extensions.filters.http.router.v3.Router"),
         ],
@@ -73,12 +74,3 @@ def _manager(port: int, http_filters: Iterable[Mapping[str, Any]]) -> Any:
 
 def _filter(name: str, message: str) -> dict[str, Any]:
     return {"name": name, "typed_config": messages.pack(messages.message(message)())}
-
-
-def _written(http_filter: Mapping[str, Any]) -> dict[str, Any]:
-    """A filter of a message that we do not have the descriptors of, as a TypedStruct."""
-    given = dict(http_filter["typed_config"])
-    type_url = given.pop("@type")
-    config = messages.message("xds.type.v3.TypedStruct")(type_url=type_url)
-    config.value.update(given)
-    return {"name": http_filter["name"], "typed_config": messages.pack(config)}

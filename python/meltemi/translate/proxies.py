@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from meltemi.model import LaneGroup, MeshMode
+from meltemi.lanes.envoy_filter import http_filters
+from meltemi.model import MeshMode
 from meltemi.translate import (
     clusters,
     gateway_listeners,
@@ -35,10 +36,6 @@ def is_nobody(index: Index, node: Node) -> bool:
     return node.client not in _BINDING and index.place(node) is None
 
 
-def http_filters(groups: tuple[LaneGroup, ...]) -> list[dict[str, Any]]:
-    return []
-
-
 class Proxy:
     """One node. A proxy that the mesh does not know gets what any client may know."""
 
@@ -58,7 +55,9 @@ class Proxy:
         )
         if place is not None and self._is_gateway:
             self._gateway = index.gateway_ports(place.workload)
-            self._http_filters = http_filters(index.mesh.lane_groups)
+            groups = index.mesh.lane_groups
+            colouring = functools.partial(http_filters, groups, underscores=False)
+            self._http_filters = builder.memo.get("http filters", groups, colouring)
         self._inbound: tuple[InboundPort, ...] = ()
         if place is not None and (
             (self._is_sidecar and self._binds) or node.client is Client.KITEX
