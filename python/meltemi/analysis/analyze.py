@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from meltemi import config
-from meltemi.analysis import lanes, pods, together, unreachable
+from meltemi.analysis import gateways, lanes, pods, together, unreachable
 from meltemi.config import Issue, Loaded, Source, references
 from meltemi.config.load import of_kind
 from meltemi.model import Mesh
 from meltemi.model.addresses import Addresses
 
-_SAID_BETTER = frozenset(("unknown-subset", "host-taken", "unreachable-route", "unreachable-match"))
+_SAID_BETTER = frozenset(
+    ("unknown-subset", "unknown-gateway", "host-taken", "unreachable-route", "unreachable-match")
+)
 """Codes of single checks: what is said of a place with all documents at hand takes their place."""
 
 
@@ -40,6 +42,7 @@ def _together(
     yield from together.destinations(objects, mesh)
     yield from together.destination_rules(objects, mesh, kubernetes)
     yield from together.service_entries(objects)
+    yield from gateways.check(objects, mesh, kubernetes)
     yield from lanes.check(objects, mesh, kubernetes)
     for item in of_kind(objects, "VirtualService"):
         yield from unreachable.of_virtual_service(item, item.spec)

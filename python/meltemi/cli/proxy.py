@@ -1,4 +1,5 @@
-"""`meltemi proxy`: what the sidecar of a running workload holds, asked at its admin API."""
+"""`meltemi proxy`: what the proxy of a running workload holds, a sidecar or the Envoy of a gateway,
+asked at its admin API."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from meltemi.cli.table import table
 ADMIN_PORT = 15000
 ANSWER_S = 10.0
 META_PROTOCOL_FILTER = "envoy.filters.network.meta_protocol_proxy"
+HTTP_FILTER = "envoy.filters.network.http_connection_manager"
 LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
 
 _INSTEAD = (
@@ -35,7 +37,9 @@ AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
 @click.group()
 def proxy() -> None:
-    """Show what the sidecar of WORKLOAD (NAME[-ORDINAL][.NAMESPACE]) holds."""
+    """Show what the proxy of WORKLOAD (NAME[-ORDINAL][.NAMESPACE]) holds.
+
+    That is its sidecar, or the Envoy that a gateway is."""
 
 
 def _of_workload(command: AnyCommand) -> AnyCommand:
@@ -55,16 +59,20 @@ def _json_output(command: AnyCommand) -> AnyCommand:
 @_of_workload
 @_json_output
 def config(workload: str, namespace: str, mesh: Path | None, output: str) -> None:
-    """Show the MetaProtocol filters of its listeners, as JSON."""
-    _print_json(meta_protocol_filters(_sidecar(workload, namespace, mesh).json("/config_dump")))
+    """Show the MetaProtocol filters of its listeners, as JSON; of a gateway the HTTP filters."""
+    proxy = _proxy(workload, namespace, mesh)
+    wanted = HTTP_FILTER if proxy.is_gateway else META_PROTOCOL_FILTER
+    _print_json(network_filters(proxy.json("/config_dump"), wanted))
 
 
 @proxy.command()
 @_of_workload
 @_json_output
 def routes(workload: str, namespace: str, mesh: Path | None, output: str) -> None:
-    """Show its MetaProtocol routes, with versions and times, as JSON."""
-    _print_json(meta_protocol_routes(_sidecar(workload, namespace, mesh).json("/config_dump")))
+    """Show its MetaProtocol routes, with versions and times, as JSON; HTTP's of a gateway."""
+    proxy = _proxy(workload, namespace, mesh)
+    wanted = "envoy.admin.v3.RoutesConfigDump" if proxy.is_gateway else "meta_protocol_proxy"
+    _print_json(dynamic_routes(proxy.json("/config_dump"), wanted))
 
 
 @proxy.command()
@@ -72,7 +80,7 @@ def routes(workload: str, namespace: str, mesh: Path | None, output: str) -> Non
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 def clusters(workload: str, namespace: str, mesh: Path | None, output: str) -> None:
     """Show its clusters and their endpoints: health, requests in flight and so far."""
-    found = _sidecar(workload, namespace, mesh).json("/clusters?format=json")
+    found = _proxy(workload, namespace, mesh).json("/clusters?format=json")
     if output == "json":
         _print_json(found)
         return
@@ -86,8 +94,8 @@ def clusters(workload: str, namespace: str, mesh: Path | None, output: str) -> N
 @click.option("-o", "--output", type=click.Choice(["text", "json", "prometheus"]), default="text")
 def stats(workload: str, namespace: str, mesh: Path | None, wanted: str, output: str) -> None:
     """Show its counters."""
-    sidecar = _sidecar(workload, namespace, mesh)
-    response = sidecar.send("GET", "/stats", {"format": output, "filter": wanted})
+    proxy = _proxy(workload, namespace, mesh)
+    response = proxy.send("GET", "/stats", {"format": output, "filter": wanted})
     click.echo(response.text, nl=False)
 
 
@@ -97,12 +105,12 @@ def stats(workload: str, namespace: str, mesh: Path | None, wanted: str, output:
 def log_level(workload: str, namespace: str, mesh: Path | None, level: str | None) -> None:
     """Show its log level, or set it to LEVEL until it starts again."""
     query = {"level": level} if level is not None else {}
-    response = _sidecar(workload, namespace, mesh).send("POST", "/logging", query)
+    response = _proxy(workload, namespace, mesh).send("POST", "/logging", query)
     click.echo(response.text, nl=False)
 
 
-def meta_protocol_filters(dump: dict[str, Any]) -> list[dict[str, Any]]:
-    """The MetaProtocol network filters in a config dump, in the order of the listeners."""
+def network_filters(dump: dict[str, Any], wanted: str) -> list[dict[str, Any]]:
+    """The network filters of that name in a config dump, in the order of the listeners."""
     listeners = [
         listener["active_state"]["listener"]
         for config in dump["configs"]
@@ -114,14 +122,14 @@ def meta_protocol_filters(dump: dict[str, Any]) -> list[dict[str, Any]]:
         for listener in listeners
         for chain in listener.get("filter_chains", [])
         for found in chain.get("filters", [])
-        if found["name"] == META_PROTOCOL_FILTER
+        if found["name"] == wanted
     ]
 
 
-def meta_protocol_routes(dump: dict[str, Any]) -> dict[str, Any]:
-    """MetaProtocol Proxy's RoutesConfigDump of a config dump."""
+def dynamic_routes(dump: dict[str, Any], wanted: str) -> dict[str, Any]:
+    """The RoutesConfigDump in a config dump whose type has `wanted` in its name."""
     for config in dump["configs"]:
-        if "meta_protocol_proxy" in config["@type"]:
+        if wanted in config["@type"]:
             found = config.get("dynamic_route_configs", [])
             return {"dynamic_route_configs": [route for route in found if "route_config" in route]}
     return {"dynamic_route_configs": []}
@@ -136,15 +144,16 @@ def _health(status: dict[str, Any]) -> str:
 def _cluster_rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for cluster in found["cluster_statuses"]:
-        if not cluster["host_statuses"]:
+        hosts = cluster.get("host_statuses", ())
+        if not hosts:
             rows.append((cluster["name"], "(no endpoints)", "", "", "", "", ""))
-        for host in cluster["host_statuses"]:
-            address = host["address"]["socket_address"]
-            stats = {stat["name"]: stat["value"] for stat in host["stats"]}
+        for host in hosts:
+            # Envoy leaves out what is 0.
+            stats = {stat["name"]: stat.get("value", 0) for stat in host["stats"]}
             rows.append(
                 (
                     cluster["name"],
-                    f"{address['address']}:{address['port_value']}",
+                    _address(host["address"]),
                     _health(host["health_status"]),
                     host["weight"],
                     stats["rq_active"],
@@ -155,22 +164,32 @@ def _cluster_rows(found: dict[str, Any]) -> list[tuple[object, ...]]:
     return rows
 
 
+def _address(address: dict[str, Any]) -> str:
+    socket = address.get("socket_address")
+    return f"{socket['address']}:{socket['port_value']}" if socket else address["pipe"]["path"]
+
+
 def _print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-class _Sidecar:
-    """The admin API of one sidecar."""
+class _Proxy:
+    """The admin API of one proxy."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, *, is_gateway: bool) -> None:
         self._name, self._address = name, address
+        self.is_gateway = is_gateway
+
+    @property
+    def _what(self) -> str:
+        return f"the {'gateway' if self.is_gateway else 'sidecar of'} {self._name}"
 
     def json(self, path: str) -> dict[str, Any]:
         answer: dict[str, Any] = self.send("GET", path).json()
         return answer
 
     def send(self, method: str, path: str, query: dict[str, str] | None = None) -> Any:
-        """Raises Failure: unreachable, or what the sidecar says."""
+        """Raises Failure: unreachable, or what the proxy says."""
         import httpx
 
         url = f"http://{self._address}:{ADMIN_PORT}{path}"
@@ -178,25 +197,25 @@ class _Sidecar:
             with httpx.Client(timeout=ANSWER_S, trust_env=False) as client:
                 response = client.request(method, url, params=query)
         except httpx.HTTPError as error:
+            logs = f"meltemi logs {'' if self.is_gateway else '--sidecar '}{self._name}"
             raise Failure(
-                f"the sidecar of {self._name} does not answer at {self._address}:{ADMIN_PORT}",
-                f"See `meltemi status` and `meltemi logs --sidecar {self._name}`.",
+                f"{self._what} does not answer at {self._address}:{ADMIN_PORT}",
+                f"See `meltemi status` and `{logs}`.",
                 UNREACHABLE,
             ) from error
         if response.status_code != 200:
-            raise Failure(_error_of(response), f"asked {url}")
+            raise Failure(self._error_of(response), f"asked {url}")
         return response
 
+    def _error_of(self, response: Any) -> str:
+        try:
+            return str(response.json()["error"])
+        except (ValueError, KeyError, TypeError):
+            return f"{self._what} answered {response.status_code}"
 
-def _error_of(response: Any) -> str:
-    try:
-        return str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        return f"the sidecar answered {response.status_code}"
 
-
-def _sidecar(workload: str, namespace: str, mesh: Path | None) -> _Sidecar:
-    """The sidecar of the one replica that `workload` means. Raises Failure."""
+def _proxy(workload: str, namespace: str, mesh: Path | None) -> _Proxy:
+    """The proxy of the one replica that `workload` means. Raises Failure."""
     found = _workloads(mesh_directory(mesh))
     name, wanted_namespace = place(workload, namespace)
     matching = [
@@ -212,12 +231,12 @@ def _sidecar(workload: str, namespace: str, mesh: Path | None) -> _Sidecar:
         raise Failure(f"{name} has several replicas: {pods}", "Name one of them.")
     owner, instance = matching[0]
     full = f"{instance['pod']}.{wanted_namespace}"
-    if owner["mode"] != "sidecar":
+    if owner["mode"] not in ("sidecar", "gateway"):
         raise Failure(
             f"{full} has no sidecar: its mesh mode is {owner['mode']}",
             _INSTEAD.format(full) if owner["mode"] == "proxyless" else "",
         )
-    return _Sidecar(full, instance["address"])
+    return _Proxy(full, instance["address"], is_gateway=owner["mode"] == "gateway")
 
 
 def _workloads(directory: Path) -> list[dict[str, Any]]:
@@ -229,16 +248,16 @@ def _workloads(directory: Path) -> list[dict[str, Any]]:
         running = [p for p in read_processes(directory).get("processes", []) if "node" in p]
         if not running:
             raise
-    # A workload without a sidecar has no process of that name, and is not found here.
-    replicas = [process for process in running if process["name"].endswith(" sidecar")]
+    # A workload without a proxy has no process of that kind, and is not found here.
     return [
         {
             "name": process["workload"],
             "namespace": process["namespace"],
-            "mode": "sidecar",
+            "mode": process.get("mode", "sidecar"),
             "instances": [{"pod": process["name"].split(".")[0], "address": process["address"]}],
         }
-        for process in replicas
+        for process in running
+        if process["name"].endswith(" sidecar") or process.get("mode") == "gateway"
     ]
 
 

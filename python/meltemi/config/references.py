@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from meltemi.config import dubbo_interface, own_annotations
 from meltemi.config.check import Object
+from meltemi.config.gateways import MESH, full_name
 from meltemi.config.issues import Issue, Path, nearest
 from meltemi.config.load import of_kind
 from meltemi.config.remembered import Remembered
@@ -47,6 +48,7 @@ class References:
             before is not None
             and before.services is mesh.services
             and before.destination_rules is mesh.destination_rules
+            and before.gateways is mesh.gateways
         )
         if self._rules is None or not same:
             names = _Names(mesh)
@@ -70,6 +72,7 @@ class _Names:
 
     def __init__(self, mesh: Mesh) -> None:
         self._services = mesh.services
+        self.gateways = frozenset(gateway.full_name for gateway in mesh.gateways)
         self._hints: dict[str, str] = {}
         own = {one.protocol: one.codec for one in mesh.application_protocols}
         self._codecs = BUILT_IN_CODECS | own
@@ -144,6 +147,14 @@ def _of_virtual_service(item: Object, spec: VirtualServiceSpec, names: _Names) -
             yield _warning(
                 item, ("spec", "hosts", place), "unknown-host",
                 f"there is no service {host}: the rule has no effect for it", names.hint(host),
+            )  # fmt: skip
+    for place, gateway in enumerate(spec.gateways or ()):
+        name = full_name(gateway, item.ref.namespace)
+        if gateway != MESH and name not in names.gateways:
+            yield _warning(
+                item, ("spec", "gateways", place), "unknown-gateway",
+                f"there is no Gateway {name}: the rule has no effect there",
+                nearest(name, names.gateways) or "NAME of its own namespace, or NAMESPACE/NAME",
             )  # fmt: skip
     for number, route in enumerate(spec.http or ()):
         for position, to in enumerate(route.route or ()):

@@ -6,7 +6,7 @@ import asyncio
 import datetime
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,14 +65,18 @@ class Pusher:
             await asyncio.sleep(POLL_S)
 
 
-def running_sidecars(processes: Path) -> frozenset[str]:
+def _is_proxy(process: Mapping[str, Any]) -> bool:
+    return str(process["name"]).endswith(" sidecar") or process.get("mode") == "gateway"
+
+
+def running_proxies(processes: Path) -> frozenset[str]:
     """Ids of the nodes that `meltemi up` runs now, from its process table."""
     try:
         table = json.loads(processes.read_text())["processes"]
         return frozenset(
             str(each["node"])
             for each in table
-            if each.get("pid") and "node" in each and str(each["name"]).endswith(" sidecar")
+            if each.get("pid") and "node" in each and _is_proxy(each)
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return frozenset()

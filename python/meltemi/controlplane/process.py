@@ -157,7 +157,7 @@ class ControlPlane:
         self._steering.enter(mesh)
 
     def _running(self) -> frozenset[str]:
-        return nodes.running_sidecars(self._state.processes)
+        return nodes.running_proxies(self._state.processes)
 
     def _counts(self) -> dict[str, int]:
         mesh = self._mesh.mesh

@@ -158,6 +158,7 @@ class Gateway:
         return {
             "name": "admin",
             "address": _at(self.address, ADMIN_PORT),
+            "enable_reuse_port": False,
             "filter_chains": [{"filters": filters}],
         }
 

@@ -36,6 +36,8 @@ def listener(
         address, number, "OUTBOUND", {"name": FILTER, "typed_config": manager}
     )
     made.per_connection_buffer_limit_bytes.value = _LIMIT_BYTES
+    # Else another gateway of the machine could open the port too, and take some of the requests.
+    made.enable_reuse_port.value = False
     return made
 
 
