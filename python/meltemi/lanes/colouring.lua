@@ -3,6 +3,8 @@
 -- The same decision as `meltemi.lanes.colouring`, held to it by one table of cases.
 --
 -- `plan`, which stands before this text, is data alone (`meltemi.lanes.envoy_filter` writes it):
+--   lists:  names of headers that hold W3C baggage
+--   single: by a group's key in lower case, names of headers that hold a member of it alone
 --   groups: in their order; key, lower (of the key), trusted (networks), lanes
 --   lane:   mark, entries; entry: conditions, sources (networks), share
 --   condition: {part, name, kind, value}; of kind `regex` value is where Envoy said how it went
@@ -13,13 +15,6 @@ local ffi = require("ffi")
 
 local METADATA = "meltemi.lanes"
 local MAX_BYTES, MAX_MEMBERS = 8192, 180
-
--- Where W3C baggage travels, and what holds one member of it (a prefix of the key).
-local LISTS = {
-  "baggage", "rpc-transit-baggage", "rpc-persist-baggage", "rpc-transit-upstream-baggage",
-}
-local WRAPS = { "", "rpc-transit-", "rpc-persist-", "rpc-transit-upstream-" }
-local SINGLE = { "ot-baggage-", "uberctx-" }
 
 -- Who asks ------------------------------------------------------------------------------------
 
@@ -48,14 +43,14 @@ local function ipv6(text)
   return front .. ("\0"):rep(16 - #front - #back) .. back
 end
 
--- The text of the address without its port, and its bytes.
-local function source_of(handle)
-  local text = handle:streamInfo():downstreamDirectRemoteAddress()
-  local v6 = text:match("^%[([^%]%%]+).*%]")
-  if v6 then return v6, ipv6(v6) end
-  local v4 = text:match("^([%d.]+):%d+$")
-  if v4 then return v4, ipv4(v4) end
-  return text, ""
+-- The text of the caller's address without its port, and its bytes; asked for once.
+local function source_of(request)
+  if request.address then return request.source, request.address end
+  local text = request.handle:streamInfo():downstreamDirectRemoteAddress()
+  local v6, v4 = text:match("^%[([^%]%%]+).*%]"), text:match("^([%d.]+):%d+$")
+  request.source = v6 or v4 or text
+  request.address = v6 and ipv6(v6) or v4 and ipv4(v4) or ""
+  return request.source, request.address
 end
 
 local function within(address, networks)
@@ -139,14 +134,14 @@ end
 local function in_share(request, share)
   if share.by == "request" then return math.random(0, 99) < share.percent end
   local key
-  if share.by == "source" then
-    key = request.source()
+  if share.by == "source-address" then
+    key = source_of(request)
   elseif share.by == "header" then
     key = request.headers:getAtIndex(share.name, 0)
   else
     key = read[share.by](request.headers, share.name)
   end
-  return key ~= nil and xxhash64(key) % 100 < share.percent
+  return key ~= nil and key ~= "" and xxhash64(key) % 100 < share.percent
 end
 
 local function lets_in(request, entry)
@@ -155,7 +150,7 @@ local function lets_in(request, entry)
     if value == nil or not holds[condition[3]](value, condition[4], request) then return false end
   end
   if entry.sources then
-    local _, address = request.source()
+    local _, address = source_of(request)
     if not within(address, entry.sources) then return false end
   end
   return not entry.share or in_share(request, entry.share)
@@ -169,10 +164,29 @@ local function lane_of(request, group)
   end
 end
 
--- What is taken away and given --------------------------------------------------------------------
+-- What is taken away ------------------------------------------------------------------------------
+
+-- A key as it is compared: as the most lenient reader behind the edge may read it.
+local function plain_key(text)
+  if text:find("[%%+]") then text = decoded((text:gsub("+", " "))) end
+  return (text:match("^[^!-~]*(.-)[^!-~]*$"):lower())
+end
+
+local function folded(name)
+  return (name:gsub("_", "-"))
+end
+
+-- The key of the member that a header of this name holds, folded; nil where it holds none.
+local function single_key(name)
+  local rest = folded(name:lower())
+  local carried = rest:match("^rpc%-transit%-(.*)") or rest:match("^rpc%-persist%-(.*)")
+  rest = carried and (carried:match("^upstream%-(.*)") or carried) or rest
+  local key = rest:match("^ot%-baggage%-(.+)") or rest:match("^uberctx%-(.+)")
+  return key and folded(plain_key(key))
+end
 
 local function key_of(member)
-  return decoded(trimmed(member:match("^[^=;]*"))):lower()
+  return plain_key(member:match("^[^=;]*"))
 end
 
 -- `text` without the members of `keys`; nil where it has none of them.
@@ -184,22 +198,23 @@ local function without(text, keys)
   return left_out and table.concat(kept, ",") or nil
 end
 
+local function put(headers, name, values)
+  headers:remove(name)
+  for _, value in ipairs(values) do headers:add(name, value) end
+end
+
 local function strip_list(headers, name, keys)
   local values, changed = {}, false
   each_value(headers, name, function(text)
     local rest = without(text, keys)
     changed = changed or rest ~= nil
-    values[#values + 1] = rest or text
+    if not rest or rest:find("[^ \t,]") then values[#values + 1] = rest or text end
   end)
-  if not changed then return end
-  headers:remove(name)
-  for _, value in ipairs(values) do
-    if value:find("[^ \t,]") then headers:add(name, value) end
-  end
+  if changed then put(headers, name, values) end
 end
 
 local function strip(headers, keys)
-  for _, name in ipairs(LISTS) do
+  for _, name in ipairs(plan.lists) do
     if headers:get(name) then strip_list(headers, name, keys) end
   end
   for key in pairs(keys) do
@@ -209,39 +224,75 @@ local function strip(headers, keys)
   end
 end
 
-local function append(headers, mark)
-  local count = headers:getNumValues("baggage")
-  if count == 0 then return headers:add("baggage", mark) end
+-- The keys that a request has marks of, wherever they travel.
+local function marks_of(headers)
+  local found, single = {}, {}
+  for _, name in ipairs(plan.lists) do
+    each_value(headers, name, function(text)
+      for member in text:gmatch("[^,]+") do found[key_of(member)] = true end
+    end)
+  end
+  for name in pairs(headers) do
+    local key = single_key(name)
+    if key then single[key] = true end
+  end
+  for _, group in ipairs(plan.groups) do
+    if single[folded(group.lower)] then found[group.lower] = true end
+  end
+  return found
+end
+
+-- What is given -----------------------------------------------------------------------------------
+
+local function joined(text, mark)
+  local separator = text:find("^[ \t]*$") or text:find(",[ \t]*$")
+  return text .. (separator and "" or ",") .. mark
+end
+
+local function fits(text)
+  if #text > MAX_BYTES then return false end
+  local members = 0
+  for _ in text:gmatch("[^,]*[^, \t][^,]*") do members = members + 1 end
+  return members <= MAX_MEMBERS
+end
+
+-- Behind all that is there, as far as the limits of baggage let them.
+local function append(headers, marks)
   local values = {}
   each_value(headers, "baggage", function(text) values[#values + 1] = text end)
-  values[count] = values[count] .. "," .. mark
-  headers:remove("baggage")
-  for _, value in ipairs(values) do headers:add("baggage", value) end
+  local whole, fitting = table.concat(values, ","), ""
+  for _, mark in ipairs(marks) do
+    local more = joined(fitting, mark)
+    if fits(joined(whole, more)) then fitting = more end
+  end
+  if fitting == "" then return end
+  if #values == 0 then return headers:add("baggage", fitting) end
+  values[#values] = joined(values[#values], fitting)
+  put(headers, "baggage", values)
 end
 
 local function trusted(request, group)
   if #group.trusted == 0 then return false end
-  local _, address = request.source()
+  local _, address = source_of(request)
   return within(address, group.trusted)
 end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local text, address
   local request = { handle = handle, headers = headers }
-  function request.source()
-    if not text then text, address = source_of(handle) end
-    return text, address
-  end
-  local strangers = {}
+  local strangers, friends = {}, false
   for _, group in ipairs(plan.groups) do
-    if not trusted(request, group) then strangers[group.lower] = true end
+    if trusted(request, group) then friends = true else strangers[group.lower] = true end
   end
   strip(headers, strangers)
+  local marked, marks = friends and marks_of(headers) or {}, {}
   for _, group in ipairs(plan.groups) do
-    if strangers[group.lower] or read.baggage(headers, group.key) == nil then
+    if not marked[group.lower] then
       local lane = lane_of(request, group)
-      if lane then append(headers, lane.mark) end
+      if lane then
+        marks[#marks + 1], marked[group.lower] = lane.mark, true
+      end
     end
   end
+  if #marks > 0 then append(headers, marks) end
 end

@@ -8,8 +8,9 @@ Three kinds of filter, in this order:
 - the decision itself, in Lua (`colouring.lua`), passed over by every request that has no mark to
   strip and that no entry can let in, as far as Envoy can tell without it. That keeps its price from
   most requests;
-- one that takes away headers whose names have `_` for `-`: applications that fold both into one
-  name (WSGI, CGI) would read marks in them.
+- one that takes away what names of headers hide.
+
+The same decision as `meltemi.lanes.colouring`: one table of cases holds the two together.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import resources
 from itertools import product
 from typing import Any, Final
@@ -31,16 +33,18 @@ NAMESPACE: Final = "meltemi.lanes"
 """Of the dynamic metadata, and the beginning of the filters' names."""
 
 _LUA: Final = "envoy.extensions.filters.http.lua.v3.Lua"
-_LISTS: Final = (
-    "baggage",
-    "rpc-transit-baggage",
-    "rpc-persist-baggage",
-    "rpc-transit-upstream-baggage",
+_CARRIED: Final = (
+    "",
+    "rpc-transit-",
+    "rpc-persist-",
+    "rpc-transit-upstream-",
+    "rpc-persist-upstream-",
 )
-"""Headers of W3C baggage; all but the first are Kitex' metainfo over HTTP."""
+"""As itself, or as Kitex' metainfo over HTTP."""
+_LISTS: Final = tuple(f"{carried}baggage" for carried in _CARRIED)
+"""Headers of W3C baggage."""
 _SINGLE: Final = ("ot-baggage-", "uberctx-")
 """Headers of one member each: OpenTracing's and Jaeger's."""
-_CARRIED: Final = ("", "rpc-transit-", "rpc-persist-", "rpc-transit-upstream-")
 
 Filter = dict[str, Any]
 
@@ -50,19 +54,40 @@ def http_filters(groups: Sequence[LaneGroup], *, underscores: bool = True) -> li
 
     `underscores`: whether headers with `_` in their names come as far as here; False where the
     listener drops or refuses them (`headers_with_underscores_action`)."""
-    if not groups:
+    ordered = sorted(groups, key=lambda group: (group.namespace, group.name))
+    if not ordered:
         return []
+    lists = _spelled(_LISTS) if underscores else _LISTS
     regexes = _Regexes()
+    decision = _decision("colouring", ordered, lists, regexes)
+    filters = [*regexes.filters(), decision, *_odd_names(ordered)]
+    if regexes.of_baggage:
+        bare = [replace(group, lanes=()) for group in ordered]
+        return [_decision("stripping", bare, lists, regexes), *filters]
+    return filters
+
+
+def _decision(
+    name: str, groups: Sequence[LaneGroup], lists: Sequence[str], regexes: _Regexes
+) -> Filter:
     plan: dict[str, lua.Value] = {
-        "groups": [_group(group, regexes) for group in groups],
+        "lists": lists,
         "single": _single(groups),
+        "groups": [_group(group, regexes) for group in groups],
     }
     code = _code("colouring", f"local plan = {lua.literal(plan)}\n")
-    name = f"{NAMESPACE}.colouring"
-    wanted = _gate(groups)
-    decision = native.only_where(name, wanted, code) if wanted else _plain(name, code)
-    folded = _without_underscores(groups) if underscores else ()
-    return [*regexes.filters(), decision, *folded]
+    wanted = _gate(groups, lists)
+    name = f"{NAMESPACE}.{name}"
+    return native.only_where(name, wanted, code) if wanted else _plain(name, code)
+
+
+def _spelled(names: Sequence[str]) -> list[str]:
+    """Each with every choice of `-` and `_`."""
+    return [
+        "".join(way)
+        for name in names
+        for way in product(*("-_" if each == "-" else each for each in name))
+    ]
 
 
 def _plain(name: str, config: dict[str, Any]) -> Filter:
@@ -88,6 +113,11 @@ class _Regexes:
     def name_of(self, part: str, name: str, text: str) -> str:
         """Where in the metadata it will say whether it holds."""
         return self._names.setdefault((part, name, text), f"r{len(self._names)}")
+
+    @property
+    def of_baggage(self) -> bool:
+        """Whether one is about a header that marks are taken out of: Envoy is to see it after."""
+        return any(part == "header" and name in _LISTS for part, name, _ in self._names)
 
     def filters(self) -> Iterator[Filter]:
         taken_apart = list(
@@ -189,21 +219,20 @@ def _networks(networks: Sequence[str]) -> list[lua.Value]:
 def _single(groups: Sequence[LaneGroup]) -> dict[str, lua.Value]:
     """By a group's key in lower case: the headers that hold a member of it alone."""
     keys = dict.fromkeys(group.baggage_key.lower() for group in groups)
-    return {key: list(_of_one_member(key)) for key in keys}
-
-
-def _of_one_member(key: str) -> Iterator[str]:
-    for carried, prefix in product(_CARRIED, _SINGLE):
-        yield f"{carried}{prefix}{key}"
+    return {key: [prefix + key for prefix in _SINGLE] for key in keys}
 
 
 # The gate: which requests the decision is for.
 
 
-def _gate(groups: Sequence[LaneGroup]) -> native.Predicate | None:
-    """Holds for each request that the decision might change; None: it might change any."""
-    names = [*_LISTS, *(n for group in groups for n in _of_one_member(group.baggage_key.lower()))]
-    predicates = [native.present(name) for name in dict.fromkeys(names)]
+def _gate(groups: Sequence[LaneGroup], lists: Sequence[str]) -> native.Predicate | None:
+    """Holds for each request that the decision might change; None: it might change any.
+
+    Marks within metainfo within a header of one member are left to `_odd_names`: no route asks for
+    such a header, so none has to be chosen anew."""
+    keys = dict.fromkeys(group.baggage_key.lower() for group in groups)
+    names = [*lists, *(prefix + key for key, prefix in product(keys, _SINGLE))]
+    predicates = [native.present(name) for name in names]
     for group in groups:
         for lane in open_lanes(group):
             for entry in _entries(lane):
@@ -258,35 +287,41 @@ def _may_be_in(share: Share) -> Iterator[native.Predicate]:
             return  # anybody
 
 
-# What has `_` for `-`.
+# Odd names.
 
-_OF_METAINFO: Final = (
-    "rpc(?:_(?:transit|persist)[-_]|-(?:transit|persist)_)(?:upstream[-_])?baggage"
-    "|rpc-(?:transit|persist)-upstream_baggage"
+_HOLDS_ONE: Final = (
+    "(?:rpc[-_](?:transit|persist)[-_](?:upstream[-_])?)?(?:ot[-_]baggage|uberctx)[-_]"
 )
-"""What is read as one of `_LISTS` and is none. Envoy takes no regex that is much longer, unless
-its runtime says so (`re2.max_program_size`)."""
+_AROUND: Final = r"(?:\+|%(?:[0189a-f][0-9a-f]|20|7f))*"
+"""What a lenient reader takes away from around a key: blanks and what is not visible."""
 
 
-def _without_underscores(groups: Sequence[LaneGroup]) -> Iterator[Filter]:
-    """Behind the decision, which has seen to the names with `-`."""
-    keys = dict.fromkeys((group.baggage_key.lower(), group.trusted_sources) for group in groups)
-    for number, (key, trusted) in enumerate(keys):
-        carried = "(?:rpc[-_](?:transit|persist)[-_](?:upstream[-_])?)?"
-        folded = re.sub("[-_]", "[-_]", re.escape(key).replace(r"\-", "-"))
-        names = (f"{carried}ot[-_]baggage[-_]{folded}", f"{carried}uberctx[-_]{folded}")
-        taken = [_removed(name) for name in (_OF_METAINFO, *names)]
-        name = f"{NAMESPACE}.underscores.{number}"
-        filter_ = native.typed(
+def _odd_names(groups: Sequence[LaneGroup]) -> Iterator[Filter]:
+    """Takes away headers of one member whose names say a key in another way: `_` for `-`, which
+    CGI and WSGI fold, or percent-encoded. Behind the decision, which has seen to the plain ones."""
+    by_trust: dict[tuple[str, ...], dict[str, None]] = {}
+    for group in groups:
+        by_trust.setdefault(group.trusted_sources, {})[group.baggage_key.lower()] = None
+    for number, (trusted, keys) in enumerate(by_trust.items()):
+        any_key = "|".join("".join(_encoded(each) for each in key) for key in keys)
+        name = f"{NAMESPACE}.names.{number}"
+        matcher = {"safe_regex": {"regex": f"{_HOLDS_ONE}{_AROUND}(?:{any_key}){_AROUND}"}}
+        mutation = {"remove_on_match": {"key_matcher": matcher}}
+        found = native.typed(
             name,
             "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-            mutations={"request_mutations": taken},
+            mutations={"request_mutations": [mutation]},
         )
         if trusted:
             stranger = native.none_of(native.source_within(trusted))
-            filter_ = native.only_where(name, stranger, filter_["typed_config"])
-        yield filter_
+            found = native.only_where(name, stranger, found["typed_config"])
+        yield found
 
 
-def _removed(name: str) -> dict[str, Any]:
-    return {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": name}}}}
+def _encoded(character: str) -> str:
+    """A regex of a character of a key, in lower case, in a header's name, which Envoy has in lower
+    case: as it is, or percent-encoded in either case."""
+    if character in "-_":
+        return "(?:[-_]|%2d|%5f)"
+    codes = dict.fromkeys(f"%{ord(each):02x}" for each in (character, character.upper()))
+    return f"(?:{'|'.join((re.escape(character), *codes))})"

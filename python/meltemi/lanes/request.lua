@@ -5,6 +5,7 @@ local function trimmed(text)
 end
 
 local function decoded(text)
+  if not text:find("%", 1, true) then return text end
   return (text:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
 end
 
@@ -48,10 +49,9 @@ function read.baggage(headers, name)
   local found
   each_value(headers, "baggage", function(text)
     for member in text:gmatch("[^,]+") do
-      local key, value = member:match("^[ \t]*(.-)[ \t]*=([^;]*)")
-      if key == name then found = decoded(trimmed(value)) end
+      local key, rest = member:match("^([^=]*)=?(.*)$")
+      if trimmed(key) == name then found = decoded(trimmed(rest:match("^[^;]*"))) end
     end
   end)
   return found
 end
-
