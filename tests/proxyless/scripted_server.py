@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+from meltemi.lanes import edge_rules
+from meltemi.model import Lane, LaneEntry, LaneGroup, StringMatch
+from meltemi.translate.edge_rules import extension
 from meltemi.xds import discovery, messages
 from meltemi.xds.discovery import DeltaRequest, Response, SotwRequest
 from meltemi.xds.messages import CLUSTER, ENDPOINT, LISTENER, ROUTE
@@ -61,6 +64,13 @@ def endpoints(name: str, *addresses: str) -> Resource:
         socket = locality.lb_endpoints.add().endpoint.address.socket_address
         socket.address, socket.port_value = host, int(port)
     return messages.resource(name, made)
+
+
+def edge_rules_for(uid: str) -> Resource:
+    """Colouring: requests with this header `uid` get the mark env=dev."""
+    entry = LaneEntry(headers=(("uid", StringMatch("exact", uid)),))
+    group = LaneGroup("default", "shop", (), "env", (Lane("dev", (), entries=(entry,)),))
+    return messages.resource(edge_rules.RESOURCE, extension((group,)))
 
 
 class ScriptedServer:

@@ -12,9 +12,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from meltemi.xds.messages import ENDPOINT
+from meltemi.xds.messages import ENDPOINT, EXTENSION_CONFIG
 from mesh_fixtures import Serve, until
-from scripted_server import ScriptedServer, endpoints
+from scripted_server import ScriptedServer, edge_rules_for, endpoints
 
 HEAD = """
     import logging, os, sys, threading, time
@@ -183,3 +183,37 @@ def test_processes_of_multiprocessing_call(server: ScriptedServer, tmp_path: Pat
         tmp_path,
     )
     assert printed.strip() == "{'127.0.0.1:7001'}"
+
+
+def test_a_child_colours_by_what_its_parent_knew_and_by_what_comes(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    script = """
+        def coloured(uid):
+            plan = mesh.colouring()
+            request = Request("GET", "/", "", [("uid", uid)], "")
+            return plan and ("baggage", "env=dev") in colouring.coloured(plan, request, int)
+
+        from meltemi.lanes import colouring
+        from meltemi.lanes.colouring import Request
+        assert mesh.wait_for_colouring(20)
+        assert coloured("100")
+
+        def work():
+            assert coloured("100")
+            print("forked", flush=True)
+            deadline = time.monotonic() + 20
+            while not coloured("7"):
+                assert time.monotonic() < deadline, mesh.status()
+                time.sleep(0.01)
+            print("followed", flush=True)
+
+        print(statuses([child(work)]))
+    """
+    server.put(EXTENSION_CONFIG, edge_rules_for("100"))
+    changed = threading.Timer(2.0, lambda: server.put(EXTENSION_CONFIG, edge_rules_for("7")))
+    changed.start()
+    try:
+        assert run(server, script, tmp_path).split("\n")[:3] == ["forked", "followed", "[0]"]
+    finally:
+        changed.cancel()

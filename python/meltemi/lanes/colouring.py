@@ -105,6 +105,13 @@ class Plan:
             for name in entries.names(entry)
         )
         self._colouring = tuple(group for group in self._groups if group.lanes)
+        self.asks_headers: bool = all(
+            entries.names(entry)
+            for group in ordered
+            for lane in open_lanes(group)
+            for entry in lane.entries
+        )
+        """Whether a request gets no mark that has none of the headers that entries look at."""
 
     @property
     def empty(self) -> bool:

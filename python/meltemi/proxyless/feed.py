@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meltemi.engine import Router
 from meltemi.proxyless import last_known, listener_names
@@ -21,13 +21,23 @@ from meltemi.xds import discovery, messages
 from meltemi.xds.blocking_client import BlockingAdsClient, Server
 from meltemi.xds.client_on_demand import OnDemandState
 from meltemi.xds.client_state import Request
-from meltemi.xds.messages import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE
+from meltemi.xds.messages import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION_CONFIG,
+    LISTENER,
+    NAME_TABLE,
+    ROUTE,
+)
 from meltemi.xds.references import Reference
 from meltemi.xds.shell import ClientStatus, short
 
+if TYPE_CHECKING:
+    from meltemi.lanes.colouring import Plan
+
 log = logging.getLogger("meltemi.proxyless")
 
-KEPT: Final = (NAME_TABLE, LISTENER, ROUTE, CLUSTER, ENDPOINT)
+KEPT: Final = (NAME_TABLE, LISTENER, ROUTE, CLUSTER, ENDPOINT, EXTENSION_CONFIG)
 """What the last good state is made of; each type after those that name its resources."""
 WRITE_AFTER_S: Final = 1.0
 """How long a change may wait for further ones before the file is written."""
@@ -50,6 +60,10 @@ class Feed:
         """By listener that is wanted and cannot be used yet: what it waits for."""
         self.listeners: dict[str, str] = {}
         """As a sidecar: the listener's name by the target's. The same object always."""
+        self.colouring: Plan | None = None
+        """What colouring does here; None until it is known."""
+        self.colours = False
+        """Whether the rules of colouring are asked for."""
         self._options = options
         self._lock = threading.Lock()
         self._targets: dict[str, Target] = {}
@@ -93,6 +107,8 @@ class Feed:
         made.listeners.update(self.listeners)
         for target in self._targets.values():
             made.want(target)
+        if self.colours:
+            made.want_colouring()
         return made
 
     def status(self) -> ClientStatus:
@@ -125,6 +141,15 @@ class Feed:
             self._used_at[name] = time.time()
         return state.want(names, now)
 
+    def want_colouring(self) -> None:
+        """Asks for the rules of colouring. Never blocks; the second time it does nothing."""
+        if self.colours:
+            return
+        from meltemi.proxyless.edge import RESOURCE
+
+        self.colours = True
+        self._client.post(lambda state, now: state.want_extension(RESOURCE, now))
+
     def _watch(self, listener: str) -> None:
         """Until it can be used; `lacking` names it from now on."""
         self._watched.add(listener)
@@ -149,6 +174,8 @@ class Feed:
         removed: Sequence[str],
     ) -> Sequence[tuple[str, str]]:
         self._dirty_since = self._dirty_since or time.monotonic()
+        if type_url == EXTENSION_CONFIG:
+            return self._take_colouring(resources)
         if type_url != NAME_TABLE:
             refused: list[tuple[str, str]] = self.router.update(
                 type_url, version, resources, removed
@@ -161,6 +188,16 @@ class Feed:
                 return [(name, str(exc))]
         for target in self._targets.values():
             self._client.post(functools.partial(self._want, target))
+        return ()
+
+    def _take_colouring(self, resources: Sequence[tuple[str, bytes]]) -> Sequence[tuple[str, str]]:
+        from meltemi.proxyless import edge
+
+        for name, body in resources:
+            try:
+                self.colouring = edge.plan_of(body)
+            except ValueError as exc:
+                return [(name, str(exc))]
         return ()
 
     def _changed(self, state: OnDemandState) -> float | None:
@@ -226,15 +263,15 @@ class Feed:
             held = known.resources.get(type_url, ())
             if type_url == LISTENER:
                 held = [each for each in held if each.name in self._used_at]
-            elif type_url != NAME_TABLE:
+            elif type_url not in (NAME_TABLE, EXTENSION_CONFIG):
                 held = [each for each in held if self._state.is_needed(type_url, each.name)]
-            elif not self._as_sidecar:
+            elif type_url == NAME_TABLE and not self._as_sidecar:
                 continue
             try:
                 self._state.restore(type_url, held, now)
             except ValueError as exc:
                 log.warning("of the last known state a %s is left out: %s", short(type_url), exc)
-        for type_url in (NAME_TABLE, *discovery.DELIVERY):
+        for type_url in (NAME_TABLE, *discovery.DELIVERY, EXTENSION_CONFIG):
             bodies = [(n, each.resource.body) for n, each in self._state.held(type_url).items()]
             if bodies:
                 for name, reason in self._update(type_url, "last known", bodies, ()):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import grpc as grpc_package
     import httpx as httpx_package
 
+    from meltemi.lanes.colouring import Plan
+
 log = logging.getLogger("meltemi.proxyless")
 
 Headers = Sequence[tuple[str, str]]
@@ -206,6 +208,25 @@ class Mesh:
         """Says that methods of the target have the paths `<path_prefix><method>`, so that `explain`
         can be asked with a method alone (`/reviews.ReviewsService/`)."""
         self._paths[target.authority] = path_prefix
+
+    def colouring(self) -> Plan | None:
+        """What colouring does at this edge, as the control plane says now; None until it is known.
+        The first time begins to ask for it."""
+        feed = self._feed
+        if not feed.colours:
+            feed.want_colouring()
+        return feed.colouring
+
+    def wait_for_colouring(self, timeout_s: float) -> bool:
+        """Waits until `colouring` knows; whether it does."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            feed = self._feed
+            seen = feed.changes.count
+            if self.colouring() is not None:
+                return True
+            if not feed.changes.wait(seen, deadline):
+                return False
 
     # === the first call ===
 

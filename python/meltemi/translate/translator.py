@@ -13,8 +13,9 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from meltemi.lanes.edge_rules import RESOURCE
 from meltemi.model import Mesh, Workload
-from meltemi.translate import proxies, workloads
+from meltemi.translate import edge_rules, proxies, workloads
 from meltemi.translate.builder import Builder, Named
 from meltemi.translate.changes import affected
 from meltemi.translate.dialect import Dialect
@@ -84,7 +85,7 @@ class Translator:
     def _resources(self, node: Node, namespace: str, caller: Caller) -> Resources:
         shared = self._view(Dialect.of(node.client), namespace, caller)
         proxy = proxies.Proxy(self._builder, self._index, node, shared)
-        return {
+        found = {
             messages.LISTENER: proxy.listeners(),
             messages.ROUTE: proxy.routes(),
             messages.CLUSTER: proxy.clusters(),
@@ -92,6 +93,16 @@ class Translator:
             messages.WORKLOAD: self._workloads,
             messages.NAME_TABLE: shared.name_table,
         }
+        if node.client is Client.SDK:
+            found[messages.EXTENSION_CONFIG] = self._edge_rules()
+        return found
+
+    def _edge_rules(self) -> Named:
+        groups = self._mesh.lane_groups
+        made = self._builder.resource(
+            messages.EXTENSION_CONFIG, RESOURCE, groups, lambda: edge_rules.extension(groups)
+        )
+        return self._builder.merged("edge rules", ({made.name: made},))
 
     def _enter(self, mesh: Mesh) -> None:
         hosts = affected(self._mesh, mesh)

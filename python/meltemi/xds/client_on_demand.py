@@ -21,13 +21,13 @@ from meltemi.xds import references
 from meltemi.xds.client_state import MAX_WAITING, READY_S, ClientState, Request
 from meltemi.xds.client_values import Held, Step, TypeState, Update
 from meltemi.xds.discovery import SETS, USERS, DeltaRequest, Response, SotwRequest
-from meltemi.xds.messages import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from meltemi.xds.messages import CLUSTER, ENDPOINT, EXTENSION_CONFIG, LISTENER, ROUTE
 from meltemi.xds.references import Reference
 from meltemi.xds.resource import Resource
 
 ASK_AGAIN_S: Final = 5.0
 """How often what does not exist is asked for again: istiod forgets who asked, once it said so."""
-BY_NAME: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
+BY_NAME: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE, EXTENSION_CONFIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,11 @@ class OnDemandState(ClientState):
         requests = list(self._ask_for(listeners, listeners.names | new, now))
         requests += self._follow(listeners, now)
         return self._sendable(requests)
+
+    def want_extension(self, name: str, now: float) -> list[Request]:
+        """Asks for a configuration that nothing else names. Returns what to send."""
+        each = self._types[EXTENSION_CONFIG]
+        return self._sendable(list(self._ask_for(each, each.names | {name}, now)))
 
     def restore(self, type_url: str, resources: Iterable[Resource], now: float) -> None:
         """Takes resources of a former process as if they had come; nothing was sent for them yet.

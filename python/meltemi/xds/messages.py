@@ -28,6 +28,8 @@ ENDPOINT: Final = TYPE_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 WORKLOAD: Final = TYPE_PREFIX + "istio.workload.Address"
 """Who is at an address: a resource's name is the IP."""
 NAME_TABLE: Final = TYPE_PREFIX + "istio.networking.nds.v1.NameTable"
+EXTENSION_CONFIG: Final = TYPE_PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
+"""A configuration that is no listener's, by a name of its own."""
 META_PROTOCOL_PROXY: Final = TYPE_PREFIX + "aeraki.meta_protocol_proxy.v1alpha.MetaProtocolProxy"
 
 VERSION_BYTES: Final = 8
