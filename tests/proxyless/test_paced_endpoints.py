@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
+
 import pytest
 from meltemi.proxyless.mesh import Mesh
 from meltemi.xds import blocking_client
+from meltemi.xds.client_on_demand import OnDemandState
+from meltemi.xds.client_state import Request
 from meltemi.xds.messages import ENDPOINT
+from meltemi.xds.resource import Node
 from mesh_fixtures import Connect, Serve, until
 from scripted_server import endpoints
 
@@ -44,3 +51,26 @@ def test_a_first_call_waits_for_no_pause(
     mesh = connect(server.address)
     assert address(mesh, "books:9080") == FIRST
     assert address(mesh, "music:9080") == SECOND
+
+
+def test_what_is_asked_for_in_a_pause_is_asked_for_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = blocking_client.Server(f"127.0.0.1:{silent.getsockname()[1]}")
+        state = OnDemandState(delta=True)
+        client = blocking_client.BlockingAdsClient(
+            server, Node.of("a"), state, on_update=lambda *_: (), on_change=lambda _: None
+        )
+        monkeypatch.setattr(client, "_read_again_at", time.monotonic() + 60)
+        client.start()
+        time.sleep(blocking_client.ACCEPTED_S + 0.5)  # there is nothing else that it wakes up for
+
+        def ask(*_: object) -> list[Request]:
+            asked.set()
+            return []
+
+        try:
+            client.post(ask)
+            assert asked.wait(5)
+        finally:
+            client.close()

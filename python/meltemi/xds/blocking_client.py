@@ -235,7 +235,8 @@ class BlockingAdsClient:
                     self._leave_calls_alone()
                 interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0)
                 selector.modify(connection, interest)
-                selector.select(0.0 if more else self._timeout())
+                # Of what was posted meanwhile, `_leave_calls_alone` may have taken the wake.
+                selector.select(0.0 if more or self._posts else self._timeout())
                 more = self._read(connection, stream)
                 self._process()
                 self._keep_alive(stream)
