@@ -160,3 +160,9 @@ def test_opentelemetrys_own_propagator_reads_the_same(members: dict[str, str]) -
 def test_no_header_makes_it_fail_and_what_is_read_is_written_the_same(header: str) -> None:
     written = baggage.formatted(baggage.parse(header))
     assert baggage.formatted(baggage.parse(written)) == written
+
+
+def test_members_of_one_key_all_leave_and_the_last_is_read() -> None:
+    members = baggage.parse("env=red;p=1, user=7 ,env = dev;q")
+    assert members["env"] == "dev"
+    assert baggage.formatted(members) == "env=red;p=1,env=dev;q,user=7"

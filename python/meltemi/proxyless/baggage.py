@@ -42,7 +42,8 @@ class Value(str):
     """A member's decoded value, with its properties.
 
     `properties` holds (key, value) pairs, percent-decoded; the value is None for a property without
-    one. `written` is the text after the member's `=`, properties included.
+    one. `written` is the text after the member's `=`, properties included; of members with one key
+    that of all, the last one at the end.
     """
 
     __slots__ = ("properties", "written")
@@ -75,10 +76,10 @@ def parse(header: str) -> Mapping[str, Value]:
 
     A member that is not of the grammar is left out as a whole, as is what lies beyond the limits;
     each kind of fault is logged once a process, without values. Of members with one key the last
-    counts.
+    counts, and all travel on: a proxy may go by another one.
     """
     members: dict[str, Value] = {}
-    end = 0
+    count = end = 0
     for member in header.split(","):
         end += len(member) + 1
         text = member.strip(" \t")
@@ -87,7 +88,7 @@ def parse(header: str) -> Mapping[str, Value]:
         if end - 1 > MAX_BYTES:
             _say_once("size", f"received baggage is longer than {MAX_BYTES} bytes; cut there")
             break
-        if len(members) == MAX_MEMBERS:
+        if count == MAX_MEMBERS:
             _say_once("count", f"received baggage has more than {MAX_MEMBERS} members; cut there")
             break
         found = _MEMBER_FORM.fullmatch(text)
@@ -95,8 +96,16 @@ def parse(header: str) -> Mapping[str, Value]:
             key = text.partition("=")[0][:40]
             _say_once("form", f"received baggage member {key!r} is malformed; left out")
             continue
-        members[found[1]] = _value(found[2], found[3])
+        count += 1
+        members[found[1]] = _after(members.get(found[1]), found[1], _value(found[2], found[3]))
     return MappingProxyType(members)
+
+
+def _after(before: Value | None, key: str, value: Value) -> Value:
+    """`value`, that leaves behind those of its key that came before it."""
+    if before is None:
+        return value
+    return Value._of(str(value), value.properties, f"{before.written},{key}={value.written}")
 
 
 def _value(value: str, tail: str) -> Value:
