@@ -24,9 +24,11 @@ HEALTH: Final = OutlierDetection(
     interval_s=1.0,
     base_ejection_time_s=5.0,
     max_ejection_percent=100,
+    min_health_percent=1,
 )
 """Of a lane, where no rule of its host says one: without any, nobody would see that its instance is
-gone, and a client that panics would ask it all the same."""
+gone, and a client that panics would ask it all the same. Where nobody is left, in no tier, all are
+asked: who was away for a moment is not refused for seconds."""
 
 
 def added(rule: DestinationRule, group: LaneGroup, service: LaneService) -> tuple[Subset, ...]:
