@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
 
 import apache
 import grpc
@@ -36,6 +32,19 @@ from meltemi.proxyless import (
 from meltemi.proxyless.context import incoming
 from meltemi.proxyless.mesh import Mesh
 from mesh import meltemi
+from mesh_clients import (
+    GRPC,
+    HTTP,
+    LABELS,
+    PORTS,
+    THRIFT,
+    WORKLOAD,
+    blocking,
+    envoy_of_http,
+    envoy_of_thrift,
+    grpc_caller,
+    service_addresses,
+)
 from opentelemetry.context import attach, detach
 from sidecar_process import sidecar
 from thrift.Thrift import TApplicationException
@@ -44,21 +53,8 @@ from thrift_servers import thrift_servers, version_in, wait_for
 FreePort = Callable[[], int]
 Send = Callable[[Row, Request, int], Counter[str]]
 """Calls so often: who answered how many; REFUSED where the client may not call anybody."""
-T = TypeVar("T")
 
-THRIFT, HTTP, GRPC = "tcp-metaprotocol-thrift", "http", "grpc"
-PORTS = {THRIFT: 9090, HTTP: 9080, GRPC: 9070}
-"""Of each host."""
-LABELS = {"app": "caller"}
 NAMES = ("sidecar", "sdk-thrift", "envoy-thrift", "sdk-httpx", "sdk-grpc", "grpcio", "envoy-http")
-
-WORKLOAD = """\
-apiVersion: meltemi.io/v1alpha1
-kind: Workload
-metadata: {{name: {0}, labels: {{app: caller}}}}
-spec: {{command: [python, client.py]}}
----
-"""
 
 
 def documents(row: Row, servers: Mapping[str, Mapping[str, int]]) -> str:
@@ -356,14 +352,14 @@ def world(folder: Path, free_port: FreePort) -> Iterator[World]:
         stack.enter_context(http_servers(servers[HTTP]))
         stack.enter_context(grpc_servers(servers[GRPC]))
         plane = stack.enter_context(running(directory, (free_port(), free_port())))
-        addresses = {name: _addresses(plane, name) for name in ("front", "before")}
+        addresses = {name: service_addresses(plane, name) for name in ("front", "before")}
         stack.enter_context(sidecar(plane, plane.node_id("front")))
         envoys = {
             "thrift": stack.enter_context(
-                _blocking(_envoy_of_thrift(plane, free_port(), folder / "envoy-thrift"))
+                blocking(envoy_of_thrift(plane, free_port(), folder / "envoy-thrift"))
             ),
             "http": stack.enter_context(
-                _blocking(_envoy_of_http(plane, listening, free_port(), folder / "envoy-http"))
+                blocking(envoy_of_http(plane, listening, free_port(), folder / "envoy-http"))
             ),
         }
         host = TABLE[0].host
@@ -384,94 +380,7 @@ def world(folder: Path, free_port: FreePort) -> Iterator[World]:
             "envoy-thrift": _Thrift(addresses["before"]),
             "sdk-httpx": sdk_httpx(mesh),
             "sdk-grpc": sdk_grpc(mesh),
-            "grpcio": grpcio(stack.enter_context(_grpc_caller(plane, folder))),
+            "grpcio": grpcio(stack.enter_context(grpc_caller(plane, folder))),
             "envoy-http": envoy_http(listening),
         }
         yield World(columns, plane, envoys)
-
-
-def _addresses(plane: Running, workload: str) -> dict[str, str]:
-    """Where the proxy of a workload listens for each host."""
-    return dict(plane.workloads()[workload]["instances"][0]["service_addresses"])
-
-
-@contextlib.contextmanager
-def _blocking(manager: contextlib.AbstractAsyncContextManager[T]) -> Iterator[T]:
-    with asyncio.Runner() as runner:
-        entered = runner.run(_entered(manager))
-        try:
-            yield entered
-        finally:
-            runner.run(_left(manager))
-
-
-async def _entered(manager: contextlib.AbstractAsyncContextManager[T]) -> T:
-    return await manager.__aenter__()
-
-
-async def _left(manager: contextlib.AbstractAsyncContextManager[Any]) -> None:
-    await manager.__aexit__(None, None, None)
-
-
-def _envoy_of_thrift(
-    plane: Running, admin_port: int, folder: Path
-) -> contextlib.AbstractAsyncContextManager[stock_envoy.Envoy]:
-    """In the place of the sidecar of `before`."""
-    node_id = plane.node_id("before")
-    node = {"id": node_id}
-    port = int(plane.xds.rpartition(":")[2])
-    return stock_envoy.asking(node, port, None, admin_port, folder, plane.token(node_id))
-
-
-def _envoy_of_http(
-    plane: Running, listening: Mapping[str, int], admin_port: int, folder: Path
-) -> contextlib.AbstractAsyncContextManager[stock_envoy.Envoy]:
-    """It asks for routes and clusters as the SDK does; gRPC and HTTP have the same."""
-    listeners = [_listener(host, port) for host, port in listening.items()]
-    node = {"id": "an-envoy", "metadata": {"MELTEMI_CLIENT": "sdk", "LABELS": LABELS}}
-    port = int(plane.xds.rpartition(":")[2])
-    return stock_envoy.asking(node, port, listeners, admin_port, folder)
-
-
-def _listener(host: str, port: int) -> dict[str, Any]:
-    router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-    manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network."
-        "http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "http",
-        "rds": {
-            "route_config_name": f"outbound|{PORTS[HTTP]}||{host}",
-            "config_source": {"ads": {}, "resource_api_version": "V3"},
-        },
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": router}}],
-    }
-    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    return {
-        "name": host,
-        "address": stock_envoy.address("127.0.0.1", port),
-        "filter_chains": [{"filters": filters}],
-    }
-
-
-@contextlib.contextmanager
-def _grpc_caller(plane: Running, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    bootstrap = folder / "bootstrap.json"
-    server = {
-        "server_uri": plane.xds,
-        "channel_creds": [{"type": "insecure"}],
-        "server_features": ["xds_v3"],
-    }
-    node = {"id": "a-grpc-caller", "metadata": {"GENERATOR": "grpc", "LABELS": LABELS}}
-    bootstrap.write_text(json.dumps({"xds_servers": [server], "node": node}))
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("grpc_caller.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "GRPC_XDS_BOOTSTRAP": str(bootstrap)},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()

@@ -1,7 +1,8 @@
 """gRPC's own client with its own xDS, told line by line what to call.
 
-A line is JSON: `target`, `method`, `metadata`, `count`, `timeout_s`. So is its answer: how often
-came what (the server's answer, or the status and its details), and the seconds it took."""
+A line is JSON: `target`, `method`, `metadata`, `count`, `timeout_s`, and what is sent (`text`). So
+is its answer: how often came what (the server's answer, or the status and its details), and the
+seconds it took."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ def call(channel: grpc.Channel, order: dict[str, object]) -> str:
     assert isinstance(metadata, list)
     try:
         answer: bytes = method(
-            b"", timeout=order["timeout_s"], metadata=[(name, value) for name, value in metadata]
+            str(order.get("text", "")).encode(),
+            timeout=order["timeout_s"],
+            metadata=[(name, value) for name, value in metadata],
         )
         return answer.decode()
     except grpc.RpcError as error:
