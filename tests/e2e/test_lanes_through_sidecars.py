@@ -1,0 +1,99 @@
+"""Lanes through sidecars: three services as real processes, by every wire that carries a mark."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import lane_calls
+import lane_mesh
+import pytest
+from lane_calls import WIRES
+from mesh import Mesh, eventually, running
+
+pytestmark = pytest.mark.slow
+
+CALLS = 12
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Of b there is no instance in the lane."""
+    directory = tmp_path_factory.mktemp("lanes") / "shop"
+    lane_mesh.write(
+        directory,
+        *map(lane_mesh.service, lane_mesh.HOPS),
+        lane_mesh.workload("a", "base", "b"),
+        lane_mesh.workload("a", "dev", "b"),
+        lane_mesh.workload("b", "base", "c"),
+        lane_mesh.workload("c", "base"),
+        lane_mesh.workload("c", "dev"),
+        lane_mesh.caller(),
+        lane_mesh.lane("dev"),
+    )
+    with running(directory) as mesh:
+        yield mesh
+
+
+@pytest.fixture(autouse=True)
+def permissive(shop: Mesh) -> None:
+    shop.apply(lane_mesh.group(*lane_mesh.HOPS))
+    eventually(lambda: ways(shop, "dubbo", "env=dev") == {"dev base dev"}, 30)
+
+
+@pytest.fixture(params=WIRES)
+def wire(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def ways(mesh: Mesh, wire: str, baggage: str = "", calls: int = CALLS) -> set[str]:
+    """The lanes of all hops; an error is the way's end."""
+    address = lane_mesh.address(mesh, "a")
+    found = set()
+    with lane_calls.Caller(wire, address) as caller:
+        for _ in range(calls):
+            try:
+                found.add(caller.call(wire, baggage))
+            except lane_calls.Failed as error:
+                found.add(f"!{error}")
+    return found
+
+
+def test_the_mark_decides_at_every_hop_and_travels_on(shop: Mesh, wire: str) -> None:
+    assert ways(shop, wire) == {"base base base"}
+    assert ways(shop, wire, "env=dev") == {"dev base dev"}
+    assert ways(shop, wire, "user=7;p , env = %64ev;q=1,z=") == {"dev base dev"}
+    assert ways(shop, wire, "env=other,user=env=dev") == {"base base base"}
+
+
+def test_a_killed_instance_is_fallen_back_from_and_returned_to(shop: Mesh) -> None:
+    """By wires in turn: a killed process is started again in a second or so."""
+    process = shop.processes()["c-dev-0.shop"]
+    sidecar = shop.processes()["c-dev-0.shop sidecar"]
+    os.kill(sidecar["pid"], signal.SIGKILL)
+    os.kill(process["pid"], signal.SIGKILL)
+    seen: set[str] = set()
+    began = time.monotonic()
+    while time.monotonic() - began < 20:
+        for each in WIRES:
+            seen |= ways(shop, each, "env=dev", calls=1)
+            assert ways(shop, each, calls=1) == {"base base base"}
+        if "dev base base" in seen and time.monotonic() - began > 3:
+            break
+    assert "dev base base" in seen
+    errors = {way for way in seen if "!" in way}
+    assert seen - errors <= {"dev base base", "dev base dev"}
+    assert all(way.startswith("dev base !") for way in errors), errors
+    eventually(lambda: all(ways(shop, w, "env=dev") == {"dev base dev"} for w in WIRES), 60)
+
+
+def test_a_strict_lane_is_refused_in_the_protocols_own_way_and_by_its_name(
+    shop: Mesh, wire: str
+) -> None:
+    shop.apply(lane_mesh.group(*lane_mesh.HOPS, mode="strict"))
+    (way,) = ways(shop, wire, "env=dev")
+    assert way.startswith("dev !"), way
+    assert "lane-dev" in way and "b.shop.svc.cluster.local" in way
+    assert ways(shop, wire) == {"base base base"}
