@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from runner.clients import CLIENTS
+from runner.lane_rows import LANES
 from runner.points import (
     DEEP,
     DUBBO,
@@ -487,5 +488,6 @@ ROWS: Final[tuple[AnyRow, ...]] = (
     *_CONNECTIONS,
     *_SETTINGS,
     *_CONTROL_PLANE,
+    *LANES,
     *CLIENTS,
 )

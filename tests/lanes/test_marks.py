@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -43,6 +44,9 @@ NOT_MARKED = [
     "env=dev%20",
     "env==dev",
 ]
+
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "marks.tsv"
 
 
 def engine_matches(pattern: str, header: str) -> bool:
@@ -91,3 +95,29 @@ def test_what_the_sdk_writes_is_in_the_lane_exactly_if_it_says_so(
     for with_mark in (members, {**members, key: lane}):
         header = ",".join(f"{k}={baggage.Value(v).written}" for k, v in with_mark.items())
         assert bool(re.search(pattern, header)) == (with_mark.get(key) == lane), header
+
+
+HOSTILE = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["env", "=", "dev", "d%65v", "%64%65%76", "%6", "%", ",", ";", " ", "\t", "\n", "\xff"]
+        ),
+        st.text(max_size=3),
+    ),
+    max_size=12,
+).map("".join)
+
+
+@given(HOSTILE)
+def test_the_engine_reads_a_mark_as_its_expression_does(header: str) -> None:
+    """The engine knows the expression of a mark, and does not evaluate it."""
+    pattern = mark_pattern("env", "dev")
+    known = engine_matches(pattern, header)
+    assert known == engine_matches(f"(?:{pattern})", header)
+    assert known == (re.fullmatch(pattern, header) is not None)
+
+
+def test_the_engine_is_tested_with_the_expressions_that_lanes_write() -> None:
+    for line in GOLDEN.read_text().splitlines():
+        key, value, pattern = line.split("\t")
+        assert mark_pattern(key, value) == pattern

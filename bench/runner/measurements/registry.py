@@ -8,7 +8,7 @@ from typing import Final
 
 from runner.budget import Budget
 from runner.machine import FOREIGN_LIMIT, Share, cores, wait_until_quiet
-from runner.measurements import calls, memory, planes, spread, swaps
+from runner.measurements import calls, lanes, memory, planes, spread, swaps
 from runner.measurements.finding import Finding, Lab, Measurement
 from runner.namespaces import Unavailable
 from runner.rows import MeasuredRow
@@ -26,6 +26,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "calls without a sidecar": Measurement(calls.calls, 40),
     "first call": Measurement(calls.first_call, 12),
     "memory of a client": Measurement(calls.memory, 25),
+    "choice among lanes": Measurement(lanes.choice, 8),
 }
 
 

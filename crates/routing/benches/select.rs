@@ -20,9 +20,11 @@ enum Kind {
     Prefix,
     /// All name the same method, so the second attribute tells them apart.
     SameMethodAndUser,
+    /// The mark of a lane in the method's place, in baggage of three members.
+    Lane,
 }
 
-use Kind::{Method, Prefix, SameMethodAndUser};
+use Kind::{Lane, Method, Prefix, SameMethodAndUser};
 
 /// A method and a user.
 struct Request([String; 2]);
@@ -33,6 +35,7 @@ impl Request {
         match kind {
             SameMethodAndUser => Self(["same".to_owned(), last]),
             Method | Prefix => Self([last, "somebody".to_owned()]),
+            Lane => Self([format!("a=b,env={last};ttl=3,c=d"), "somebody".to_owned()]),
         }
     }
 }
@@ -59,11 +62,26 @@ fn matches(kind: Kind, place: usize) -> Vec<AttributeMatch> {
     match kind {
         Method => vec![one("method", Matcher::Exact(value))],
         Prefix => vec![one("method", Matcher::Prefix(value))],
+        Lane => vec![one("method", Matcher::Regex(mark(&value).into()))],
         SameMethodAndUser => vec![
             one("method", Matcher::Exact((*b"same").into())),
             one("user", Matcher::Exact(value)),
         ],
     }
+}
+
+/// The expression of a mark whose value is made of letters and digits, as `meltemi.lanes` writes it.
+fn mark(value: &[u8]) -> String {
+    let digit = |digit: u8| match digit {
+        0..=9 => format!("{digit}"),
+        _ => format!("[{digit:X}{digit:x}]"),
+    };
+    let wanted = value.iter().map(|byte| {
+        let (high, low) = (digit(byte >> 4), digit(byte & 15));
+        format!("(?:{}|%{high}{low})", char::from(*byte))
+    });
+    let wanted: String = wanted.collect();
+    format!(r"^(?:.*,)?[ \t]*env[ \t]*=[ \t]*{wanted}[ \t]*(?:[;,].*)?$")
 }
 
 fn routes(kind: Kind, count: usize) -> Vec<Route> {
@@ -85,7 +103,7 @@ fn compiled(kind: Kind, count: usize) -> Vec<Arc<CompiledRoute>> {
     all.map(Arc::new).collect()
 }
 
-const SIZES: [(Kind, usize); 9] = [
+const SIZES: [(Kind, usize); 11] = [
     (Method, 1),
     (Method, 100),
     (Method, 10_000),
@@ -95,6 +113,8 @@ const SIZES: [(Kind, usize); 9] = [
     (SameMethodAndUser, 1),
     (SameMethodAndUser, 100),
     (SameMethodAndUser, 10_000),
+    (Lane, 1),
+    (Lane, 1_000),
 ];
 
 #[divan::bench(args = SIZES)]
@@ -113,7 +133,7 @@ fn no_route_matches(bencher: Bencher<'_, '_>, (kind, count): (Kind, usize)) {
     bencher.bench_local(|| table.select(black_box(&request)));
 }
 
-#[divan::bench(args = [Method, Prefix, SameMethodAndUser])]
+#[divan::bench(args = [Method, Prefix, SameMethodAndUser, Lane])]
 fn a_table_of_10_000(bencher: Bencher<'_, '_>, kind: Kind) {
     bencher
         .with_inputs(|| routes(kind, 10_000))
@@ -121,7 +141,7 @@ fn a_table_of_10_000(bencher: Bencher<'_, '_>, kind: Kind) {
 }
 
 /// All but the index is there already, as after an edit.
-#[divan::bench(args = [Method, Prefix, SameMethodAndUser])]
+#[divan::bench(args = [Method, Prefix, SameMethodAndUser, Lane])]
 fn an_index_of_10_000(bencher: Bencher<'_, '_>, kind: Kind) {
     let compiled = compiled(kind, 10_000);
     bencher

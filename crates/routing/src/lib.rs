@@ -10,6 +10,7 @@ mod hash;
 mod hash_policy;
 mod http;
 mod index;
+mod mark;
 mod matcher;
 mod request;
 mod retry;

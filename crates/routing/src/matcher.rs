@@ -6,6 +6,7 @@ use std::sync::Arc;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::Attributes;
+use crate::mark::Mark;
 
 /// A condition on one attribute of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -117,6 +118,8 @@ pub(crate) enum Test {
     Suffix(Arc<[u8]>),
     Contains(Arc<[u8]>),
     Regex(FullMatch),
+    /// The expression of a lane's mark.
+    Mark(Mark),
     Range(i64, i64),
     Present,
     PathPrefix(Arc<[u8]>),
@@ -206,13 +209,21 @@ impl Test {
             Matcher::Prefix(value) => Self::Prefix(Arc::clone(value)),
             Matcher::Suffix(value) => Self::Suffix(Arc::clone(value)),
             Matcher::Contains(value) => Self::Contains(Arc::clone(value)),
-            Matcher::Regex(pattern) => Self::Regex(FullMatch::new(pattern)?),
+            Matcher::Regex(pattern) => Self::regex(pattern)?,
             Matcher::Range(start, end) => Self::Range(*start, *end),
             Matcher::Present => Self::Present,
             Matcher::PathPrefix(value) => Self::PathPrefix(Arc::clone(value)),
             Matcher::IgnoreCase(matcher) => Self::compile(matcher)?.ignoring_case(),
             Matcher::Never(_) => Self::Never,
         })
+    }
+
+    fn regex(pattern: &str) -> Result<Self, String> {
+        let mark = Mark::of_pattern(pattern).filter(|_| pattern.len() <= PATTERN_BYTES);
+        mark.map_or_else(
+            || FullMatch::new(pattern).map(Self::Regex),
+            |mark| Ok(Self::Mark(mark)),
+        )
     }
 
     fn ignoring_case(self) -> Self {
@@ -234,6 +245,7 @@ impl Test {
             Self::Suffix(wanted) => value.ends_with(wanted),
             Self::Contains(wanted) => contains(value, wanted),
             Self::Regex(regex) => regex.accepts(value),
+            Self::Mark(mark) => mark.accepts(value),
             Self::Range(start, end) => std::str::from_utf8(value)
                 .ok()
                 .and_then(|text| text.parse::<i64>().ok())

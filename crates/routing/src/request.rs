@@ -118,6 +118,10 @@ impl<S: AsRef<str>> Attributes for Request<'_, S> {
     }
 
     fn more(&self, name: &str) -> &[&[u8]] {
+        let is_named = |(other, _): &&(S, S)| other.as_ref().eq_ignore_ascii_case(name);
+        if self.headers.iter().filter(is_named).nth(1).is_none() {
+            return &[];
+        }
         let repeated = self.repeated.get_or_init(|| self.repeated());
         let mut named = repeated.iter();
         let found = named.find(|header| header.name.eq_ignore_ascii_case(name));

@@ -106,10 +106,10 @@ fn ranks<'r>(
 }
 
 /// The value by which a condition can be looked up, where it has one.
-type Key = fn(&Condition) -> Option<&Arc<[u8]>>;
+pub(super) type Key = fn(&Condition) -> Option<&Arc<[u8]>>;
 
 /// The open conditions of a candidate in which `key` finds a value: place, attribute, value.
-fn keyed(
+pub(super) fn keyed(
     candidate: Candidate,
     routes: &[impl Compiled],
     key: Key,

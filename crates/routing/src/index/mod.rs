@@ -1,24 +1,27 @@
 //! The compiled route index: what makes 10,000 routes cost what one costs.
 //!
 //! A node sorts its routes by one condition of each: into hash tables by an attribute's exact value
-//! (the attribute that tells most routes apart first), into sorted tables by a prefix, and the rest
-//! into a list in order. Behind each value or prefix stands a node for the conditions that are still
+//! (the attribute that tells most routes apart first) or by the mark of a lane in it, into sorted
+//! tables by a prefix, and the rest into a list in order. Behind each value or prefix stands a node for the conditions that are still
 //! open. A lookup follows every branch that the request's values lead to, keeps the smallest ordinal,
 //! and leaves out what can only hold larger ones. So routes that agree in one attribute are told apart
 //! by the next, and the order of a route's conditions does not matter.
 
 mod group;
+mod marks;
 mod values;
 
 use std::sync::Arc;
 
-use group::group;
+use group::{Key, group, keyed};
+use marks::MarkTable;
 use values::Values;
 
 use crate::Attributes;
 use crate::matcher::{Condition, Test};
 
-/// Below, looking at each route is as fast as a lookup, and takes less memory.
+/// Below, looking at each route is as fast as a lookup, and takes less memory. Not so for marks, where
+/// each look reads the header.
 const FEW: usize = 4;
 
 /// Levels of nodes. A route that has more conditions than that has them checked in order.
@@ -49,6 +52,7 @@ struct Branches {
     /// The smallest ordinal in here.
     first: u32,
     exact: Box<[ExactTable]>,
+    marks: Box<[MarkTable]>,
     prefix: Box<[PrefixTable]>,
     rest: Box<[Candidate]>,
 }
@@ -169,7 +173,9 @@ impl Branches {
         let first = candidates
             .first()
             .map_or(u32::MAX, |candidate| candidate.ordinal);
-        if candidates.len() <= FEW || depth == DEPTH {
+        let is_marked = |candidate: &Candidate| candidate.has(routes, mark_value);
+        let few = candidates.len() <= FEW && !candidates.iter().any(is_marked);
+        if few || depth == DEPTH {
             return Self {
                 first,
                 rest: candidates.into(),
@@ -177,9 +183,14 @@ impl Branches {
             };
         }
         let (exact, others) = group(candidates, routes, exact_value);
+        let (marks, others) = group(others, routes, mark_value);
         let (prefix, rest) = group(others, routes, prefix_value);
         let exact = exact.into_iter().map(|(attribute, group)| {
             ExactTable::new(attribute, group.into_nodes(routes, depth + 1))
+        });
+        let marks = marks.into_iter().map(|(attribute, group)| {
+            let nodes = group.into_nodes(routes, depth + 1);
+            MarkTable::new(ExactTable::new(attribute, nodes))
         });
         let prefix = prefix.into_iter().map(|(attribute, group)| {
             let nodes = group.into_nodes(routes, depth + 1);
@@ -191,24 +202,21 @@ impl Branches {
         Self {
             first,
             exact: exact.collect(),
+            marks: marks.collect(),
             prefix: prefix.collect(),
             rest: rest.into(),
         }
     }
 
-    /// Puts a route in the place of one that stands alone behind an exact value; None where the one or
-    /// the other does not.
+    /// Puts a route in the place of one that stands alone behind an exact value or a mark; None where
+    /// the one or the other does not.
     fn exchange(&mut self, ordinal: u32, old: &impl Compiled, new: &impl Compiled) -> Option<()> {
-        let is_old = |node: &Node| matches!(node, Node::One(one) if one.ordinal == ordinal);
-        let home = self.exact.iter_mut().find_map(|table| {
-            let (_, value) = table.value_of(old)?;
-            is_old(table.values.get(&value)?).then_some((table, value))
-        });
-        let (table, value) = home?;
-        let (place, wanted) = table.value_of(new)?;
-        table.values.remove(&value);
-        let candidate = Candidate::new(ordinal, new).without(place);
-        table.values.insert(&wanted, candidate).then_some(())
+        let mut exact = self.exact.iter_mut();
+        if let Some(done) = exact.find_map(|table| table.exchange(ordinal, old, new, exact_value)) {
+            return done;
+        }
+        let mut marks = self.marks.iter_mut();
+        marks.find_map(|table| table.exchange(ordinal, old, new))?
     }
 
     fn select(&self, routes: &[impl Compiled], attributes: &impl Attributes, best: &mut u32) {
@@ -227,6 +235,9 @@ impl Branches {
                     node.select(routes, attributes, best);
                 }
             }
+        }
+        for table in &self.marks {
+            table.select(routes, attributes, best);
         }
         for table in &self.prefix {
             let Some(value) = attributes.get(&table.attribute) else {
@@ -272,6 +283,11 @@ impl Candidate {
         })
     }
 
+    /// Whether an open condition has a value that `key` finds.
+    fn has(self, routes: &[impl Compiled], key: Key) -> bool {
+        keyed(self, routes, key).next().is_some()
+    }
+
     fn without(self, place: u32) -> Self {
         Self {
             open: self.open & !(1 << place),
@@ -281,11 +297,32 @@ impl Candidate {
 }
 
 impl ExactTable {
+    /// Puts the route `new` in the place of `old`, which stands alone behind a value of this table; None
+    /// where it does not, and where the new one has no value to itself.
+    fn exchange(
+        &mut self,
+        ordinal: u32,
+        old: &impl Compiled,
+        new: &impl Compiled,
+        key: Key,
+    ) -> Option<Option<()>> {
+        let (_, value) = self.value_of(old, key)?;
+        let Node::One(found) = self.values.get(&value)? else {
+            return None;
+        };
+        (found.ordinal == ordinal).then(|| {
+            let (place, wanted) = self.value_of(new, key)?;
+            self.values.remove(&value);
+            let candidate = Candidate::new(ordinal, new).without(place);
+            self.values.insert(&wanted, candidate).then_some(())
+        })
+    }
+
     /// The value by which this table would find a route, and the place of the condition that says it.
-    fn value_of(&self, route: &impl Compiled) -> Option<(u32, Arc<[u8]>)> {
+    fn value_of(&self, route: &impl Compiled, key: Key) -> Option<(u32, Arc<[u8]>)> {
         let mut conditions = (0..MASKED).zip(route.conditions());
         conditions.find_map(|(place, condition)| {
-            let value = exact_value(condition).filter(|_| condition.name == self.attribute)?;
+            let value = key(condition).filter(|_| condition.name == self.attribute)?;
             Some((place, Arc::clone(value)))
         })
     }
@@ -394,6 +431,13 @@ fn key(bytes: &[u8]) -> u64 {
 fn exact_value(condition: &Condition) -> Option<&Arc<[u8]>> {
     match &condition.test {
         Test::Exact(value) if condition.is_positive() => Some(value),
+        _ => None,
+    }
+}
+
+fn mark_value(condition: &Condition) -> Option<&Arc<[u8]>> {
+    match &condition.test {
+        Test::Mark(mark) if condition.is_positive() => mark.indexed(),
         _ => None,
     }
 }
