@@ -11,10 +11,12 @@
 pub mod dubbo;
 mod error;
 mod frame;
+mod scrub;
 pub mod thrift;
 
 pub use error::{DecodeError, ErrorKind, LocalError};
 pub use frame::{Correlation, Format, Frame, Ids, Kind, ReplyTo, Span, Status};
+pub use scrub::{Found, Scrub, Scrubbed};
 
 /// Which way the bytes of a connection flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +58,15 @@ pub struct Edit<'a> {
     pub set: &'a [(&'a str, &'a str)],
     /// Attributes to take out, by name.
     pub remove: &'a [&'a str],
+    /// What is taken out of the attributes that stay as they came.
+    pub scrub: Option<&'a dyn Scrub>,
 }
 
 impl Edit<'_> {
     /// Whether attributes change, not only ids.
     #[must_use]
     pub const fn changes_attributes(&self) -> bool {
-        !(self.set.is_empty() && self.remove.is_empty())
+        !(self.set.is_empty() && self.remove.is_empty() && self.scrub.is_none())
     }
 
     /// What is set: of several values of one name (without case) the last.
@@ -114,6 +118,17 @@ pub trait Protocol: Send + Sync {
 
     /// Calls `visit` with every attribute (name, value): for logs and `explain`, not for routing.
     fn attributes(&self, frame: &Frame, head: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]));
+
+    /// Whether a request holds what `scrub` takes out. `head` as for [`Protocol::encode`] with attributes.
+    fn find(&self, frame: &Frame, head: &[u8], scrub: &dyn Scrub) -> Found {
+        let mut found = Found::Nothing;
+        self.attributes(frame, head, &mut |name, value| {
+            if scrub.scrub(name, Some(value)) != Scrubbed::Same {
+                found = Found::Something;
+            }
+        });
+        found
+    }
 
     /// Keeps in `into` what an answer to this request needs, reusing its memory.
     fn reply_to(&self, frame: &Frame, head: &[u8], into: &mut ReplyTo);

@@ -89,6 +89,7 @@ fn a_frame_allocates_nothing_once_the_buffers_are_there() {
                 }),
                 set: &[("x-lane", "b")],
                 remove: &["22"],
+                scrub: None,
             };
             thrift.encode(&frame, &bytes, &edit, &mut out);
             pass(&mut *decoder, &bytes);
@@ -129,6 +130,7 @@ fn a_dubbo_frame_allocates_nothing_once_the_buffers_are_there() {
                 ids,
                 set: &[("x-lane", "b"), ("group", "c")],
                 remove: &["path"],
+                scrub: None,
             };
             dubbo.encode(&frame, bytes, &edit, &mut out);
             *count = ALLOCATIONS.get() - before;

@@ -3,7 +3,7 @@
 use super::header::{HESSIAN2, serialization};
 use super::hessian::{self, MAP, NULL, Skip, TYPED_MAP, Text, byte_at, invalid};
 use super::{edit, request};
-use crate::{DecodeError, Frame, Kind, Limits};
+use crate::{DecodeError, Found, Frame, Kind, Limits, Scrub, Scrubbed};
 use std::ops::Range;
 
 /// One pair of the map, by where its parts stand.
@@ -113,12 +113,45 @@ fn start(frame: &Frame, head: &[u8], skip: &mut Skip) -> Option<usize> {
 
 /// Calls `visit` with each pair whose name and value are strings, in order.
 pub(super) fn visit<'h>(frame: &Frame, head: &'h [u8], visit: &mut dyn FnMut(&'h [u8], &'h [u8])) {
+    let _ = each(frame, head, &mut |entry| {
+        if let (Some(name), Some(value)) = (entry.name, entry.value) {
+            visit(&head[name], &head[value]);
+        }
+    });
+}
+
+/// Whether `scrub` takes something out of them.
+pub(super) fn look(frame: &Frame, head: &[u8], scrub: &dyn Scrub) -> Found {
+    let mut found = Found::Nothing;
+    let all = each(frame, head, &mut |entry| {
+        if scrubbed(scrub, &entry, head) != Scrubbed::Same {
+            found = Found::Something;
+        }
+    });
+    if all { found } else { Found::Unknown }
+}
+
+/// What stays of an entry.
+pub(super) fn scrubbed(scrub: &dyn Scrub, entry: &Entry, bytes: &[u8]) -> Scrubbed {
+    match &entry.name {
+        Some(name) => {
+            let value = entry.value.clone().map(|value| &bytes[value]);
+            scrub.scrub(&bytes[name.clone()], value)
+        }
+        None => Scrubbed::Same,
+    }
+}
+
+/// Calls `visit` with each pair, in order; whether that was all of them.
+fn each(frame: &Frame, head: &[u8], visit: &mut dyn FnMut(Entry)) -> bool {
     let mut skip = Skip::default();
     let Some(start) = start(frame, head, &mut skip) else {
-        return;
+        return false;
     };
-    let Ok(Some(mut at)) = open(head, start) else {
-        return;
+    let mut at = match open(head, start) {
+        Ok(Some(at)) => at,
+        Ok(None) => return true,
+        Err(_) => return false,
     };
     loop {
         let entry = match next(head, at, &mut skip, &NO_LIMITS) {
@@ -127,17 +160,16 @@ pub(super) fn visit<'h>(frame: &Frame, head: &'h [u8], visit: &mut dyn FnMut(&'h
                 if request::learn_classes(head, frame, &mut skip, &NO_LIMITS).is_err()
                     || relearn(head, start, at, &mut skip).is_err()
                 {
-                    return;
+                    return false;
                 }
                 continue;
             }
             Ok(Some(entry)) => entry,
-            Ok(None) | Err(_) => return,
+            Ok(None) => return true,
+            Err(_) => return false,
         };
         at = entry.all.end;
-        if let (Some(name), Some(value)) = (entry.name, entry.value) {
-            visit(&head[name], &head[value]);
-        }
+        visit(entry);
     }
 }
 

@@ -8,7 +8,7 @@ use super::decoder::{FIRST_TYPE, NULL_WITH_ATTACHMENTS, WITH_ATTACHMENTS};
 use super::header::{HEADER_BYTES, HESSIAN2, ID_AT, serialization, set_length};
 use super::hessian::{self, END, MAP, NULL, Skip};
 use super::{ATTACHMENTS, CLASSES, request};
-use crate::{DecodeError, Edit, Frame, Kind};
+use crate::{DecodeError, Edit, Frame, Kind, Scrubbed};
 
 /// What is added to the type of a reply that gets attachments.
 const TO_WITH_ATTACHMENTS: u8 = *WITH_ATTACHMENTS.start() - FIRST_TYPE;
@@ -156,19 +156,38 @@ fn put_kept(
         let same = |other: &str| other.as_bytes().eq_ignore_ascii_case(name);
         edit.set.iter().any(|(set, _)| same(set)) || edit.remove.iter().any(|gone| same(gone))
     };
+    let scrubbed = |entry: &Entry| match edit.scrub {
+        Some(scrub) => attachments::scrubbed(scrub, entry, bytes),
+        None => Scrubbed::Same,
+    };
+    let stays = |entry: &Entry| !named(entry) && scrubbed(entry) == Scrubbed::Same;
     let (mut at, mut numbered) = (first, first);
     while let Some(entry) = attachments::next(bytes, at, skip, &NO_LIMITS)? {
         at = entry.all.end;
-        if !entry.plain && !named(&entry) {
+        if !entry.plain && stays(&entry) {
             numbered = entry.all.start;
         }
     }
     at = first;
     while let Some(entry) = attachments::next(bytes, at, skip, &NO_LIMITS)? {
         at = entry.all.end;
-        if !named(&entry) || (!entry.plain && entry.all.start < numbered) {
-            out.extend_from_slice(&bytes[entry.all]);
+        match scrubbed(&entry) {
+            _ if !entry.plain && entry.all.start < numbered => {
+                out.extend_from_slice(&bytes[entry.all]);
+            }
+            _ if named(&entry) => {}
+            Scrubbed::Same => out.extend_from_slice(&bytes[entry.all]),
+            Scrubbed::Less(rest) => put_less(bytes, &entry, &rest, out),
+            Scrubbed::Gone => {}
         }
     }
     Ok(at)
+}
+
+/// Appends an entry with another value, in one piece; none, where that is no text.
+fn put_less(bytes: &[u8], entry: &Entry, value: &[u8], out: &mut Vec<u8>) {
+    if let (Some(name), Ok(value)) = (&entry.name, std::str::from_utf8(value)) {
+        out.extend_from_slice(&bytes[entry.all.start..name.end]);
+        hessian::put_string(value, out);
+    }
 }

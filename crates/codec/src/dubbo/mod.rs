@@ -38,7 +38,8 @@ mod reply;
 mod request;
 
 use crate::{
-    Correlation, Decoder, Direction, Edit, Format, Frame, Limits, LocalError, Protocol, ReplyTo,
+    Correlation, Decoder, Direction, Edit, Format, Found, Frame, Limits, LocalError, Protocol,
+    ReplyTo, Scrub,
 };
 
 // What the spans of a frame are.
@@ -142,6 +143,13 @@ impl Protocol for Dubbo {
                 visit(name, value);
             }
         });
+    }
+
+    fn find(&self, frame: &Frame, head: &[u8], scrub: &dyn Scrub) -> Found {
+        if Self::serialization(frame.format) != Some(header::HESSIAN2) {
+            return Found::Unknown;
+        }
+        attachments::look(frame, head, scrub)
     }
 
     fn reply_to(&self, frame: &Frame, head: &[u8], into: &mut ReplyTo) {

@@ -4,7 +4,7 @@ use super::format::{Encoding, Transport, unpack};
 use super::header::{MAX_HEADER_BYTES, PRELUDE_BYTES, SEQ_ID_AT, SIZE_AT};
 use super::wire::{put_varint, set_u32, u32_at};
 use super::{INFO, PAYLOAD, SEQID, theader, ttheader};
-use crate::{Edit, Frame};
+use crate::{Edit, Frame, Scrubbed};
 
 /// What an edit does to a header that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,12 @@ pub(super) fn change<'e>(edit: &Edit<'e>, name: &[u8]) -> Change<'e> {
     } else {
         Change::Keep
     }
+}
+
+/// What the edit's scrub leaves of a header that is otherwise kept.
+pub(super) fn scrubbed(edit: &Edit<'_>, name: &[u8], value: &[u8]) -> Scrubbed {
+    edit.scrub
+        .map_or(Scrubbed::Same, |scrub| scrub.scrub(name, Some(value)))
 }
 
 /// Appends the frame that `bytes` starts with, changed as `edit` says. The bytes behind those that are

@@ -25,7 +25,8 @@ mod ttheader;
 mod wire;
 
 use crate::{
-    Correlation, Decoder, Direction, Edit, Format, Frame, Limits, LocalError, Protocol, ReplyTo,
+    Correlation, Decoder, Direction, Edit, Format, Found, Frame, Limits, LocalError, Protocol,
+    ReplyTo, Scrub, Scrubbed,
 };
 use edit::Change;
 
@@ -153,6 +154,28 @@ impl Protocol for Thrift {
                 let _ = theader::walk(header, info, visit);
             }
         }
+    }
+
+    fn find(&self, frame: &Frame, head: &[u8], scrub: &dyn Scrub) -> Found {
+        let Some((header, info, ttheader)) = Self::header(frame, head) else {
+            return Found::Nothing;
+        };
+        let mut found = Found::Nothing;
+        let mut look = |name: &[u8], value: &[u8]| {
+            if scrub.scrub(name, Some(value)) != Scrubbed::Same {
+                found = Found::Something;
+            }
+        };
+        if ttheader {
+            ttheader::visit_texts(header, info, &mut look);
+        } else {
+            let _ = theader::walk(header, info, look);
+            let transformed = frame.spans[SEQID].is_empty();
+            if theader::hides(header, info, transformed) {
+                return Found::Unknown;
+            }
+        }
+        found
     }
 
     fn reply_to(&self, frame: &Frame, head: &[u8], into: &mut ReplyTo) {

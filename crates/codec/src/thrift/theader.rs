@@ -7,7 +7,7 @@
 use super::header::{MAX_TRANSFORMS, PRELUDE_BYTES, Start};
 use super::wire::{invalid, put_varint, varint32};
 use super::{Change, edit};
-use crate::{DecodeError, Edit};
+use crate::{DecodeError, Edit, Scrubbed};
 
 const BINARY: u32 = 0;
 const COMPACT: u32 = 2;
@@ -77,8 +77,12 @@ pub(super) fn walk<'h>(
 /// Appends the info blocks of `head` with the changes of `edit`, in one block.
 pub(super) fn put_edited(head: &[u8], info: usize, edit: &Edit<'_>, out: &mut Vec<u8>) {
     let mut count = 0u32;
-    let understood = walk(head, info, |name, _| {
-        count += u32::from(edit::change(edit, name) != Change::Drop)
+    let stays = |name: &[u8], value: &[u8]| match edit::change(edit, name) {
+        Change::Keep => edit::scrubbed(edit, name, value) != Scrubbed::Gone,
+        change => change != Change::Drop,
+    };
+    let understood = walk(head, info, |name, value| {
+        count += u32::from(stays(name, value));
     });
     let Ok(understood) = understood else { return };
     let is_new = |name: &str| find(head, info, name).is_none();
@@ -88,7 +92,11 @@ pub(super) fn put_edited(head: &[u8], info: usize, edit: &Edit<'_>, out: &mut Ve
         put_varint(count, out);
     }
     let _ = walk(head, info, |name, value| match edit::change(edit, name) {
-        Change::Keep => put_pair(name, value, out),
+        Change::Keep => match edit::scrubbed(edit, name, value) {
+            Scrubbed::Same => put_pair(name, value, out),
+            Scrubbed::Less(rest) => put_pair(name, &rest, out),
+            Scrubbed::Gone => {}
+        },
         Change::Drop => {}
         Change::Set(value) => put_pair(name, value.as_bytes(), out),
     });
@@ -97,6 +105,16 @@ pub(super) fn put_edited(head: &[u8], info: usize, edit: &Edit<'_>, out: &mut Ve
     }
     if head.get(understood).is_some_and(|id| *id != 0) {
         out.extend_from_slice(&head[understood..]);
+    }
+}
+
+/// Whether there is more in the header than what was understood of it, and padding.
+pub(super) fn hides(head: &[u8], info: usize, transformed: bool) -> bool {
+    match walk(head, info, |_, _| ()) {
+        // Where an unknown transform's data ends is not known: nothing behind it was looked at.
+        Ok(_) if transformed && info == head.len() => true,
+        Ok(understood) => head[understood..].iter().any(|byte| *byte != 0),
+        Err(_) => true,
     }
 }
 

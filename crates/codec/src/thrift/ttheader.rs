@@ -9,7 +9,7 @@
 use super::header::{MAX_TRANSFORMS, PRELUDE_BYTES, Start};
 use super::wire::{invalid, u16_at};
 use super::{Change, edit};
-use crate::{DecodeError, Edit};
+use crate::{DecodeError, Edit, Scrubbed};
 
 const PADDING: u8 = 0x00;
 const TEXT_KEYS: u8 = 0x01;
@@ -195,6 +195,15 @@ pub(super) fn visit_all(head: &[u8], info: usize, visit: &mut dyn FnMut(&[u8], &
     });
 }
 
+/// Visits every name that is text, with its value: what an edit can scrub.
+pub(super) fn visit_texts(head: &[u8], info: usize, visit: &mut dyn FnMut(&[u8], &[u8])) {
+    let _ = walk(head, info, |item| {
+        if let Item::Text(name, value) = item {
+            visit(name, value);
+        }
+    });
+}
+
 /// The integer key that `name` means: its number, or its name in Kitex without case, `_` and `-`.
 fn number_key(name: &str) -> Option<u16> {
     let first = *name.as_bytes().first()?;
@@ -225,7 +234,11 @@ pub(super) fn put_edited(head: &[u8], info: usize, edit: &Edit<'_>, out: &mut Ve
             writer.open(block);
         }
         Item::Text(name, value) => match edit::change(edit, name) {
-            Change::Keep => writer.text(name, value),
+            Change::Keep => match edit::scrubbed(edit, name, value) {
+                Scrubbed::Same => writer.text(name, value),
+                Scrubbed::Less(rest) => writer.text(name, &rest),
+                Scrubbed::Gone => {}
+            },
             Change::Drop => {}
             Change::Set(value) => writer.text(name, value.as_bytes()),
         },

@@ -12,6 +12,7 @@ const SET: Edit<'static> = Edit {
     ids: None,
     set: &[("x-lane", "gray")],
     remove: &[],
+    scrub: None,
 };
 
 #[test]
@@ -140,7 +141,7 @@ fn attachments_whose_objects_are_of_a_class_of_an_argument_are_read_and_edited()
     let edit = Edit {
         set: &[("z", "27")],
         remove: &["a", "number"],
-        ids: None,
+        ..Edit::default()
     };
     let out = edited(Direction::Request, &sample.bytes, &edit);
     assert_eq!(attribute(&out, "a"), None);

@@ -8,3 +8,4 @@ mod hostile;
 mod properties;
 mod replies;
 mod sample;
+mod scrubs;

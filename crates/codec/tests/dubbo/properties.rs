@@ -115,7 +115,7 @@ proptest! {
             start = end;
             let set: Vec<(&str, &str)> = set.iter().map(|(name, value)| (&name[..], &value[..])).collect();
             let remove: Vec<&str> = remove.iter().map(String::as_str).collect();
-            let edit = Edit { ids: Some(Ids { message: id, header: 0 }), set: &set, remove: &remove };
+            let edit = Edit { ids: Some(Ids { message: id, header: 0 }), set: &set, remove: &remove, scrub: None };
             let mut out = Vec::new();
             dubbo.encode(&frame, one, &edit, &mut out);
             let (again, again_end) = frames(Direction::Request, &out, out.len());
@@ -153,7 +153,7 @@ proptest! {
             let set: Vec<(&str, &str)> = set.iter().map(|(name, value)| (&name[..], &value[..])).collect();
             let remove: Vec<&str> = remove.iter().map(String::as_str).collect();
             let mut out = Vec::new();
-            if !dubbo.encode(&frame, one, &Edit { ids: None, set: &set, remove: &remove }, &mut out) {
+            if !dubbo.encode(&frame, one, &Edit { ids: None, set: &set, remove: &remove, scrub: None }, &mut out) {
                 prop_assert_eq!(&out[..], one);
                 continue
             }

@@ -108,6 +108,7 @@ fn the_head_alone_is_encoded_as_the_head_of_the_whole() {
             ids,
             set: &[("x-lane", "a longer name")],
             remove: &[],
+            scrub: None,
         },
     ] {
         for sample in rewritable() {
@@ -136,6 +137,7 @@ fn headers_are_set_replaced_and_removed_by_name_without_case() {
             ids: None,
             set: &[("New-Name", "new"), ("X-Lane", "blue")],
             remove: &[first],
+            scrub: None,
         };
         let out = encode(sample, &edit);
         let after = only_frame(sample.direction, &out);
@@ -193,6 +195,7 @@ fn a_header_that_is_both_removed_and_set_is_set() {
             ids: None,
             set: &[("x-lane", "blue")],
             remove: &["X-LANE"],
+            scrub: None,
         },
     );
     let frame = only_frame(sample.direction, &out);
@@ -217,6 +220,7 @@ fn integer_keys_and_the_token_of_ttheader_keep_their_kind_when_they_are_set() {
             ids: None,
             set: &set,
             remove: &[],
+            scrub: None,
         },
     );
     let frame = only_frame(sample.direction, &out);
@@ -245,6 +249,7 @@ fn a_header_without_anything_left_is_empty_and_stays_a_frame() {
             ids: None,
             set: &[],
             remove: &["x-lane", "trace-id"],
+            scrub: None,
         },
     );
     let plain = named("apache-theader-strict-oneway-note");
@@ -277,6 +282,7 @@ fn a_header_that_would_be_too_large_is_left_as_it_was() {
             ids,
             set: &five,
             remove: &[],
+            scrub: None,
         };
         let frame = only_frame(sample.direction, &sample.bytes);
         let mut out = Vec::new();
@@ -288,7 +294,8 @@ fn a_header_that_would_be_too_large_is_left_as_it_was() {
                 &Edit {
                     ids,
                     set: &[],
-                    remove: &[]
+                    remove: &[],
+                    scrub: None
                 }
             ),
             "{name}"
@@ -307,6 +314,7 @@ fn of_two_values_of_a_new_header_the_last_is_written_and_no_other() {
             ids: None,
             set: &[("X-Lane", "blue")],
             remove: &[],
+            scrub: None,
         };
         let twice = Edit {
             set: &[("x-lane", "red"), ("X-Lane", "blue")],
@@ -325,6 +333,7 @@ fn a_ttheader_takes_no_header_that_says_its_payload_has_a_checksum() {
             ids: None,
             set: &[("x-lane", "blue"), (name, "1")],
             remove: &[],
+            scrub: None,
         };
         let mut out = Vec::new();
         assert!(!Thrift::new().encode(&frame, &sample.bytes, &edit, &mut out));
@@ -341,6 +350,7 @@ fn plain_transports_have_no_place_for_headers() {
             ids: None,
             set: &[("x-lane", "blue")],
             remove: &["method"],
+            scrub: None,
         };
         let mut out = Vec::new();
         assert!(!Thrift::new().encode(&frame, &sample.bytes, &edit, &mut out));
@@ -371,6 +381,7 @@ fn headers_are_edited_in_the_first_bytes_of_a_frame_whose_rest_follows() {
         ids: None,
         set: &[("x-lane", "blue")],
         remove: &["isn"],
+        scrub: None,
     };
     let mut seen = 0;
     for sample in rewritable().filter(|sample| sample.format.contains("header")) {
@@ -430,6 +441,7 @@ fn what_follows_an_unknown_info_block_of_theader_is_kept() {
             ids: None,
             set: &[("c", "d")],
             remove: &[],
+            scrub: None,
         },
         &mut out,
     );

@@ -9,4 +9,5 @@ mod hostile;
 mod properties;
 mod replies;
 mod sample;
+mod scrubs;
 mod splits;

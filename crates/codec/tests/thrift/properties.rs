@@ -114,7 +114,7 @@ proptest! {
             let remove: Vec<&str> = remove.iter().map(String::as_str).collect();
             let ids = Ids { message, header: u64::from(header) };
             let mut out = Vec::new();
-            thrift.encode(&frame, one, &Edit { ids: Some(ids), set: &set, remove: &remove }, &mut out);
+            thrift.encode(&frame, one, &Edit { ids: Some(ids), set: &set, remove: &remove, scrub: None }, &mut out);
             let (again, again_end) = frames(direction, &out, out.len());
             prop_assert_eq!(again_end, Ok(()));
             prop_assert_eq!(again.len(), 1);

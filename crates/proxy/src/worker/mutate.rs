@@ -113,6 +113,7 @@ pub(super) fn encode(
         ids,
         set: &set[..sets],
         remove: &remove[..removes],
+        scrub: None,
     };
     protocol.encode(frame, bytes, &edit, out)
 }
