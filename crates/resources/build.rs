@@ -28,6 +28,7 @@ const ROOTS: &[&str] = &[
     ".istio.workload.Address",
     ".meltemi.v1alpha1.UpstreamOptions",
     ".meltemi.v1alpha1.DownstreamOptions",
+    ".meltemi.v1alpha1.Marks",
     ".envoy.config.route.v3.VirtualHost",
     ".envoy.config.route.v3.Route",
 ];

@@ -209,9 +209,8 @@ def test_the_errors_are_those_of_the_engine() -> None:
     flags = dict(re.findall(r'Self::(\w+) => "([A-Z]+)"', source))
     details = dict(re.findall(r'Self::(\w+) => "([a-z_]+)"', source))
     there = {(flags[kind], f"`{details[kind]}`") for kind in flags}
-    later = {("UAEX", "`denied`")}  # nothing answers with it yet
     listed = {(row[0], row[1]) for row in table("docs/operations.md", "errors")}
-    assert listed == (there - later) | {("DC", "`downstream_remote_disconnect`")}
+    assert listed == there | {("DC", "`downstream_remote_disconnect`")}
 
 
 @pytest.mark.parametrize(("column", "protocol"), [(2, "thrift"), (3, "dubbo")])

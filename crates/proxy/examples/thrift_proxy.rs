@@ -122,6 +122,7 @@ fn snapshot(
             filters: Vec::new(),
             idle_timeout: None,
             replies_in_any_order: false,
+            marks: None,
         })
     };
     let listener = Listener {

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use meltemi_codec::{Decoder, Format, Frame, Protocol};
+use meltemi_resources::Marks;
 
 use crate::clock::Moment;
 use crate::flight::Flight;
@@ -105,6 +107,9 @@ pub(crate) struct Downstream {
     /// Who it is, as a number of the worker, and the snapshot that this was looked up in.
     pub(crate) peer: u32,
     pub(crate) peer_version: u64,
+    /// The marks that it may not set, and the snapshot that this was found out in.
+    pub(crate) denied: Option<Rc<Marks>>,
+    pub(crate) denied_version: u64,
     /// Its requests in the order in which they came.
     pub(crate) first: u32,
     pub(crate) last: u32,
@@ -284,6 +289,8 @@ impl Downstream {
             remote,
             peer: crate::peers::NOBODY,
             peer_version: 0,
+            denied: None,
+            denied_version: 0,
             first: NONE,
             last: NONE,
             requests: 0,

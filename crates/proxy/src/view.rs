@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use meltemi_codec::{Direction as Way, Format, Frame, Limits, Protocol};
-use meltemi_resources::{Direction, Listener, MetaProtocol, NetworkFilter};
+use meltemi_resources::{Direction, Listener, MarkRules, MetaProtocol, NetworkFilter};
 use meltemi_routing::{Attributes, WeightedChoice};
 
 use crate::filter::Filter;
@@ -54,6 +54,8 @@ pub(crate) struct View {
     pub(crate) filters: Filters,
     pub(crate) has_filters: bool,
     pub(crate) any_order: bool,
+    /// Whose marks of lanes count; None: everybody's.
+    pub(crate) marks: Option<Arc<MarkRules>>,
 }
 
 impl View {
@@ -66,9 +68,11 @@ impl View {
         before: Option<&Self>,
     ) -> Self {
         let has_filters = !filters.compiled.configs.is_empty();
-        let any_order = match &listener.filter {
-            NetworkFilter::MetaProtocol(filter) => filter.replies_in_any_order,
-            NetworkFilter::TcpProxy { .. } => false,
+        let (any_order, marks) = match &listener.filter {
+            NetworkFilter::MetaProtocol(filter) => {
+                (filter.replies_in_any_order, filter.marks.clone())
+            }
+            NetworkFilter::TcpProxy { .. } => (false, None),
         };
         let codec = match service {
             Service::Requests { protocol, .. } => protocol.replies_in_any_order(),
@@ -82,6 +86,7 @@ impl View {
             has_filters,
             filters,
             any_order: any_order || codec,
+            marks,
         }
     }
 

@@ -153,6 +153,7 @@ fn start(server: SocketAddr, max_in_flight: u32) -> (Engine, SocketAddr) {
             filters: Vec::new(),
             idle_timeout: None,
             replies_in_any_order: false,
+            marks: None,
         }),
     };
     let address = listener.address;

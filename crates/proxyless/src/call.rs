@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_balancer::{Peer, Seen};
+use meltemi_resources::Marks;
 use meltemi_routing::{CompiledRoute, Mutation, RetryPolicy, VirtualHost};
 
 use crate::Failure;
@@ -34,6 +35,9 @@ pub struct Call<F> {
     standing: Standing,
     /// The first leak of its lane and service, to be told.
     leak: Option<String>,
+    /// Marks of lanes that its request must not have, because it leaves the mesh, and what takes them out.
+    unmarked: Option<Arc<Marks>>,
+    unmarking: Vec<Mutation>,
     /// Endpoints of earlier attempts.
     tried: Vec<Arc<Place<F>>>,
     attempt: u32,
@@ -59,6 +63,8 @@ impl<F> Call<F> {
             peer: picked.peer,
             standing: picked.standing,
             leak: None,
+            unmarked: picked.unmarked,
+            unmarking: Vec::new(),
             tried: Vec::new(),
             attempt: 0,
             retries: 0,
@@ -130,6 +136,21 @@ impl<F> Call<F> {
         self.decision.retry.as_ref()?.per_try_timeout
     }
 
+    /// Whether its request goes out of the mesh, where nobody is to see the marks of lanes: then it has to be
+    /// told its headers ([`Call::unmark`]).
+    #[must_use]
+    pub const fn leaves_mesh(&self) -> bool {
+        self.unmarked.is_some()
+    }
+
+    /// Says the headers of its request; [`Call::request_changes`] take the marks out of them that must not
+    /// leave the mesh.
+    pub fn unmark<'h>(&mut self, headers: impl Iterator<Item = (&'h str, &'h str)> + Clone) {
+        if let Some(marks) = &self.unmarked {
+            self.unmarking = marks.changes(headers);
+        }
+    }
+
     /// What is changed in the request, one after the other.
     pub fn request_changes(&self) -> impl Iterator<Item = &Mutation> {
         let Decision {
@@ -142,7 +163,8 @@ impl<F> Call<F> {
             .iter()
             .flat_map(|host| host.request_changes(route, *cluster));
         let alone = host.is_none().then_some(&route.request_mutation);
-        of_host.chain(alone.into_iter().flatten())
+        let of_route = of_host.chain(alone.into_iter().flatten());
+        self.unmarking.iter().chain(of_route)
     }
 
     /// What is changed in the reply.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use meltemi_balancer::{Balancer, Peer, Rng, Seen};
-use meltemi_resources::Cluster;
+use meltemi_resources::{Cluster, Marks};
 
 use crate::lanes::Standing;
 use crate::{LaneCounts, Refused};
@@ -67,6 +67,8 @@ pub(crate) struct Picked<F> {
     pub(crate) place: Arc<Place<F>>,
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) standing: Standing,
+    /// Marks of lanes that its requests must not have.
+    pub(crate) unmarked: Option<Arc<Marks>>,
 }
 
 /// A cluster that calls went to. It lives through updates of its settings and endpoints.
@@ -213,6 +215,7 @@ impl<F> Live<F> {
         Some(Picked {
             place,
             peer: endpoint.peer.clone(),
+            unmarked: self.cluster.unmarked.clone(),
             standing: Standing {
                 stands,
                 leaks,

@@ -95,8 +95,11 @@ impl Router {
         let target = target(listener, authority, &headers, caller)?;
         let request = request(authority, path, &headers);
         let call = guarded(|| self.router.call(&target, &request, now()))?;
-        call.map(|call| Call::new(call, self.process))
-            .map_err(|refused| exception(py, &refused))
+        let mut call = call.map_err(|refused| exception(py, &refused))?;
+        if call.leaves_mesh() {
+            call.unmark(headers.iter().map(|(name, value)| (&**name, &**value)));
+        }
+        Ok(Call::new(call, self.process))
     }
 
     /// What `call` would do with the same arguments, and why; nothing is counted, and no turn is over.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meltemi_balancer::Policy;
+use meltemi_routing::Marks;
 use prost_types::value::Kind;
 
 use crate::Cluster;
@@ -24,6 +25,11 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The key of our own options in `typed_extension_protocol_options`.
 const OPTIONS: &str = "meltemi.upstream";
+
+/// The key of our own metadata.
+const METADATA: &str = "meltemi";
+/// In our metadata: a list of baggage keys whose members requests to the cluster lose.
+const UNMARKED: &str = "unmarked";
 
 /// A cluster as its resource describes it, and who says what its endpoints are.
 #[derive(Debug, PartialEq, Eq)]
@@ -108,6 +114,7 @@ fn read(message: &envoy::Cluster) -> Result<Definition, Invalid> {
         idle_timeout: duration("idle_timeout", options.idle_timeout.as_ref()).within(
             format_args!("typed_extension_protocol_options[{OPTIONS:?}]"),
         )?,
+        unmarked: unmarked(message)?,
         refuse: stated(message).or(sockets.refuse()).or(unusable),
         ..Cluster::new(&message.name, endpoints)
     };
@@ -238,15 +245,33 @@ fn options(message: &envoy::Cluster) -> Result<UpstreamOptions, Invalid> {
 
 /// `filter_metadata["meltemi"]["refuse"]`: Meltemi's own control plane gives the reason.
 fn stated(message: &envoy::Cluster) -> Option<Arc<str>> {
-    let value = message
-        .metadata
-        .as_ref()?
-        .filter_metadata
-        .get("meltemi")?
-        .fields
-        .get("refuse")?;
-    let Some(Kind::StringValue(reason)) = &value.kind else {
+    let Some(Kind::StringValue(reason)) = own_metadata(message, "refuse") else {
         return None;
     };
     Some(reason.as_str().into())
+}
+
+/// The keys whose marks end here, as the cluster's metadata lists them.
+fn unmarked(message: &envoy::Cluster) -> Result<Option<Arc<Marks>>, Invalid> {
+    let wrong = || {
+        let field = format!("metadata.filter_metadata[{METADATA:?}].{UNMARKED}");
+        Invalid::at(field, "a list of strings is needed here")
+    };
+    let keys = match own_metadata(message, UNMARKED) {
+        None => return Ok(None),
+        Some(Kind::ListValue(list)) => list.values.iter(),
+        Some(_) => return Err(wrong()),
+    };
+    let keys = keys.map(|key| match &key.kind {
+        Some(Kind::StringValue(key)) => Ok(key),
+        _ => Err(wrong()),
+    });
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    Ok(Marks::new(keys).map(Arc::new))
+}
+
+/// A value of our own in the metadata of a cluster.
+fn own_metadata<'m>(message: &'m envoy::Cluster, name: &str) -> Option<&'m Kind> {
+    let all = &message.metadata.as_ref()?.filter_metadata;
+    all.get(METADATA)?.fields.get(name)?.kind.as_ref()
 }

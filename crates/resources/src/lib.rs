@@ -19,6 +19,7 @@ mod lanes;
 mod limits;
 mod listeners;
 mod local_rate_limit;
+mod marks;
 mod matchers;
 mod messages;
 mod meta_protocol_json;
@@ -33,11 +34,12 @@ mod workloads;
 pub use client::{ClientListener, ClientSnapshot, ClientStore};
 pub use lanes::LaneOf;
 pub use local_rate_limit::{LimitCondition, LocalRateLimit};
+pub use marks::MarkRules;
 pub use meltemi_balancer::{
     CircuitBreakers, Endpoint, HashTable, Health, Locality, OutlierDetection, Peer, Policy, Spread,
 };
 pub use meltemi_limiter::Rate;
-pub use meltemi_routing::{RouteTable, VirtualHosts};
+pub use meltemi_routing::{Marks, RouteTable, VirtualHosts};
 pub use routes::route_table;
 pub use snapshot::{
     Cluster, Direction, Listener, MetaProtocol, NetworkFilter, RouteSource, Snapshot, TypedConfig,

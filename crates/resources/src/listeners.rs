@@ -15,21 +15,22 @@ use crate::messages::envoy::config::listener::v3 as envoy;
 use crate::messages::envoy::config::listener::v3::filter::ConfigType;
 use crate::messages::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use crate::messages::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
-use crate::messages::meltemi::v1alpha1::DownstreamOptions;
+use crate::messages::meltemi::v1alpha1::{DownstreamOptions, Marks};
 use crate::messages::udpa::r#type::v1::TypedStruct;
 use crate::{Direction, Listener, MetaProtocol, NetworkFilter, RouteSource, TypedConfig};
-use crate::{local_rate_limit, meta_protocol_json, routes};
+use crate::{local_rate_limit, marks, meta_protocol_json, routes};
 
 const META_PROTOCOL: &str = "aeraki.meta_protocol_proxy.v1alpha.MetaProtocolProxy";
 
 /// Filters of the MetaProtocol filter that mean here what they mean there, or that the engine does
 /// without being told (exchange of metadata, Istio's metrics).
-const KNOWN_FILTERS: [&str; 5] = [
+const KNOWN_FILTERS: [&str; 6] = [
     "aeraki.meta_protocol.filters.router",
     "aeraki.meta_protocol.filters.metadata_exchange",
     "aeraki.meta_protocol.filters.istio_stats",
     local_rate_limit::FILTER,
     OPTIONS,
+    marks::FILTER,
 ];
 
 /// Our own options of the downstream side.
@@ -191,6 +192,7 @@ fn meta_protocol(message: &MetaProtocolProxy) -> Result<NetworkFilter, Invalid> 
         }
     }
     let mut replies_in_any_order = false;
+    let mut mark_rules = None;
     let mut filters = Vec::with_capacity(message.meta_protocol_filters.len());
     for (place, from) in message.meta_protocol_filters.iter().enumerate() {
         let field = format_args!("meta_protocol_filters[{place}]");
@@ -198,6 +200,9 @@ fn meta_protocol(message: &MetaProtocolProxy) -> Result<NetworkFilter, Invalid> 
         if let (OPTIONS, Some(any)) = (&*from.name, &from.config) {
             let options: DownstreamOptions = unpack(any).within("config").within(field)?;
             replies_in_any_order = options.replies_in_any_order;
+        }
+        if from.name == marks::FILTER {
+            mark_rules = Some(Arc::new(mark_rules_of(from).within(field)?));
         }
     }
     Ok(NetworkFilter::MetaProtocol(MetaProtocol {
@@ -208,7 +213,25 @@ fn meta_protocol(message: &MetaProtocolProxy) -> Result<NetworkFilter, Invalid> 
         filters,
         idle_timeout: duration("idle_timeout", message.idle_timeout.as_ref())?,
         replies_in_any_order,
+        marks: mark_rules,
     }))
+}
+
+/// Without them marks would count that must not.
+fn mark_rules_of(from: &MetaProtocolFilter) -> Result<marks::MarkRules, Invalid> {
+    let Some(any) = &from.config else {
+        return Err(Invalid::at("config", "is missing"));
+    };
+    if type_name(&any.type_url) != marks::TYPE {
+        let reason = format!(
+            "{:?}, not type.googleapis.com/{}",
+            any.type_url,
+            marks::TYPE
+        );
+        return Err(Invalid::at("config.@type", reason));
+    }
+    let message: Marks = unpack(any).within("config")?;
+    marks::rules(&message).within("config")
 }
 
 fn route_source(message: &MetaProtocolProxy) -> Result<RouteSource, Invalid> {

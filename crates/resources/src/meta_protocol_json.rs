@@ -8,6 +8,7 @@ use crate::field::type_name;
 use crate::invalid::Invalid;
 use crate::json::{Object, boolean, duration, integer, list, object, string};
 use crate::local_rate_limit;
+use crate::marks;
 use crate::messages::aeraki::meta_protocol_proxy::config::route::v1alpha as aeraki;
 use crate::messages::aeraki::meta_protocol_proxy::filters::local_ratelimit::v1alpha::{
     LocalRateLimit, LocalRateLimitCondition,
@@ -22,7 +23,7 @@ use crate::messages::envoy::config::route::v3::{HeaderMatcher, WeightedCluster};
 use crate::messages::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use crate::messages::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
 use crate::messages::envoy::r#type::v3::{Int64Range, TokenBucket};
-use crate::messages::meltemi::v1alpha1::DownstreamOptions;
+use crate::messages::meltemi::v1alpha1::{DownstreamOptions, MarkRule, Marks};
 
 /// The message whose JSON form `from` is.
 pub(crate) fn proxy(from: &Struct) -> Result<MetaProtocolProxy, Invalid> {
@@ -106,10 +107,29 @@ fn any(from: &Kind) -> Result<Any, Invalid> {
             }
             .encode_to_vec();
         }
+        marks::TYPE => value = mark_rules(fields)?.encode_to_vec(),
         local_rate_limit::TYPE => value = rate_limit(fields)?.encode_to_vec(),
         _ => {}
     }
     Ok(Any { type_url, value })
+}
+
+fn mark_rules(mut fields: Object<'_>) -> Result<Marks, Invalid> {
+    let rules = fields.read("rules", |from| list(from, mark_rule))?;
+    fields.finish()?;
+    Ok(Marks { rules })
+}
+
+fn mark_rule(from: &Kind) -> Result<MarkRule, Invalid> {
+    let mut fields = object(from)?;
+    let message = MarkRule {
+        keys: fields.read("keys", |from| list(from, string))?,
+        workloads: fields.read("workloads", |from| list(from, string))?,
+        any_workload: fields.read("any_workload", boolean)?,
+        networks: fields.read("networks", |from| list(from, string))?,
+    };
+    fields.finish()?;
+    Ok(message)
 }
 
 fn rate_limit(mut fields: Object<'_>) -> Result<LocalRateLimit, Invalid> {

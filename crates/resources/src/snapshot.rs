@@ -8,7 +8,9 @@ use std::time::Duration;
 use meltemi_balancer::{
     CircuitBreakers, Endpoint, HashTable, OutlierDetection, Peer, Policy, Spread,
 };
-use meltemi_routing::RouteTable;
+use meltemi_routing::{Marks, RouteTable};
+
+use crate::MarkRules;
 
 /// All resources in force. A resource that did not change between two snapshots is the same `Arc`.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +79,8 @@ pub struct MetaProtocol {
     pub idle_timeout: Option<Duration>,
     /// Replies are sent as they come, whatever the codec says (filter `meltemi.downstream`).
     pub replies_in_any_order: bool,
+    /// Which callers' marks of lanes count (filter `meltemi.marks`); None: everybody's.
+    pub marks: Option<Arc<MarkRules>>,
 }
 
 /// A filter's name and its configuration as it came.
@@ -125,6 +129,8 @@ pub struct Cluster {
     /// Every request is answered with this reason, because going on without what the cluster asks
     /// for (TLS, say) would be unsafe.
     pub refuse: Option<Arc<str>>,
+    /// Marks of lanes that requests to it do not have any more: it is outside of the mesh.
+    pub unmarked: Option<Arc<Marks>>,
 }
 
 impl Cluster {
@@ -143,6 +149,7 @@ impl Cluster {
             outlier: None,
             idle_timeout: None,
             refuse: None,
+            unmarked: None,
         }
     }
 

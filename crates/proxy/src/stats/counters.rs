@@ -55,6 +55,8 @@ counters! {
         request_canceled,
         request_mutation_skipped,
         response_mutation_skipped,
+        request_marks_removed,
+        request_marks_refused,
     }
 }
 

@@ -27,6 +27,11 @@ pub(super) enum Way {
 impl Worker {
     /// Sends a request to an endpoint of its cluster that it was not tried at.
     pub(super) fn attempt(&mut self, id: Id, frame: &Frame, bytes: &[u8]) {
+        self.attempt_as(id, frame, bytes, false);
+    }
+
+    /// `unmarked`: it has no marks that its cluster must not see.
+    pub(super) fn attempt_as(&mut self, id: Id, frame: &Frame, bytes: &[u8], unmarked: bool) {
         let mut failure = String::new();
         loop {
             let Some(request) = self.requests.get(id) else {
@@ -48,6 +53,10 @@ impl Worker {
             if let Some(reason) = &cluster.refuse {
                 let message = format!("cluster '{}' cannot be used: {reason}", entry.name);
                 return self.fail(id, ErrorKind::Unsupported, &message);
+            }
+            if let (Some(marks), false) = (&cluster.unmarked, unmarked) {
+                let marks = Arc::clone(marks);
+                return self.attempt_unmarked(id, frame, bytes, &marks);
             }
             let wanted = cluster
                 .max_in_flight

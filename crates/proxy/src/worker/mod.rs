@@ -14,6 +14,7 @@ mod failures;
 mod finish;
 mod flush;
 mod health;
+mod marks;
 mod mutate;
 mod order;
 mod replies;
@@ -122,6 +123,8 @@ pub(crate) struct Worker {
     rng: Rng,
     draining: bool,
     stopped: bool,
+    /// Some listener does not let every caller set marks.
+    judges_marks: bool,
     /// Bytes that wait in memory.
     buffered: usize,
     log: Vec<u8>,
@@ -167,6 +170,7 @@ impl Worker {
             rng: Rng::new(number as u64 + 1),
             draining: false,
             stopped: false,
+            judges_marks: false,
             buffered: 0,
             log: Vec::new(),
             log_since: Moment::default(),

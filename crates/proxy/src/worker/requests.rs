@@ -36,6 +36,18 @@ impl Worker {
     }
 
     fn open(&mut self, id: Id, frame: &Frame, bytes: &[u8]) {
+        if !self.judges_marks {
+            return self.open_as(id, frame, bytes, None);
+        }
+        match self.without_denied_marks(id, frame, bytes) {
+            None => self.open_as(id, frame, bytes, None),
+            Some(Ok(plain)) => self.open_as(id, &plain.frame, &plain.bytes, None),
+            Some(Err(reason)) => self.open_as(id, frame, bytes, Some(&reason)),
+        }
+    }
+
+    /// Begins a request, which is answered with an error where it is `denied`.
+    fn open_as(&mut self, id: Id, frame: &Frame, bytes: &[u8], denied: Option<&str>) {
         let now = self.clock.now();
         let Some(connection) = self.connections.get_mut(id) else {
             return;
@@ -82,6 +94,9 @@ impl Worker {
         }
         if frame.kind != Kind::Oneway {
             self.line_up(id, request_id, frame);
+        }
+        if let Some(reason) = denied {
+            return self.fail(request_id, ErrorKind::Denied, reason);
         }
         match self.over_a_limit() {
             Some(reason) => self.fail(request_id, ErrorKind::Overflow, reason),

@@ -23,6 +23,8 @@ impl Worker {
         for listener in &tables.listeners {
             self.swap_listener(listener, &mut new_tables);
         }
+        let mut views = self.ports.iter().flatten().map(|port| &port.view);
+        self.judges_marks = views.any(|view| view.marks.is_some());
         self.counters.tables_in_force_total += new_tables.len() as u64;
         self.drop_left_filters();
         // The engine still holds it: nothing large is freed here.

@@ -342,6 +342,7 @@ impl Mesh {
                     .collect(),
                 idle_timeout: self.idle_timeout,
                 replies_in_any_order: self.any_order,
+                marks: None,
             })
         };
         let listener = Listener {
