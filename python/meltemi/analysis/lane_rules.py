@@ -17,7 +17,7 @@ from meltemi.config.virtual_services import holds_for_mesh, hosts
 from meltemi.lanes import subset_name
 from meltemi.lanes.compile import Owner, owners
 from meltemi.lanes.routes import HEADER, marked, name_of, open_lanes
-from meltemi.model import BASELINE, LaneGroup, Mesh, Service
+from meltemi.model import BASELINE, LaneGroup, Mesh, Service, WorkloadSelector
 
 _ISTIO = "networking.istio.io/v1"
 
@@ -123,25 +123,36 @@ def _head(kind: str, namespace: str, name: str) -> dict[str, Any]:
 
 def _lanes(group: LaneGroup, service: Service) -> Iterator[dict[str, Any]]:
     for lane in open_lanes(group):
-        match = {"headers": {HEADER: {"regex": marked(group, lane).value}}}
-        yield from _routes(service, lane.name, match)
+        mark = {"headers": {HEADER: {"regex": marked(group, lane).value}}}
+        callers = group.marks_from or (WorkloadSelector(),)
+        yield from _routes(service, lane.name, [mark | _of_caller(who) for who in callers])
+
+
+def _of_caller(who: WorkloadSelector) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    if who.labels:
+        made["sourceLabels"] = dict(who.labels)
+    if who.namespace:
+        made["sourceNamespace"] = who.namespace
+    return made
 
 
 def _baseline(service: Service) -> Iterator[dict[str, Any]]:
-    yield from _routes(service, BASELINE, {})
+    yield from _routes(service, BASELINE, [])
 
 
-def _routes(service: Service, lane: str, match: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _routes(service: Service, lane: str, matches: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """One; of a service with several ports one for each, for Istio wants the destination's said."""
     several = len(service.ports) > 1
     for port in service.ports if several else service.ports[:1]:
         to: dict[str, Any] = {"host": service.hostname, "subset": subset_name(lane)}
-        name, asked = subset_name(lane), copy.deepcopy(match)  # the same twice would be an alias
+        name, asked = subset_name(lane), copy.deepcopy(matches)  # twice would be an alias
         if several:
-            name, asked["port"] = f"{name}-{port.number}", port.number
+            name = f"{name}-{port.number}"
+            asked = [{**each, "port": port.number} for each in asked or [{}]]
             to["port"] = {"number": port.number}
         yield {
             "name": name,
-            **({"match": [asked]} if asked else {}),
+            **({"match": asked} if asked else {}),
             "route": [{"destination": to}],
         }

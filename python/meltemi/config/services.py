@@ -391,8 +391,16 @@ def _entry(
             export_to=texts(spec.export_to),
             endpoints=tuple(endpoints),
             external=True,
+            outside=_is_outside(spec),
             interface=dubbo_interface.of(item),
         )
+
+
+def _is_outside(spec: ServiceEntrySpec) -> bool:
+    """Istio's default is MESH_EXTERNAL; but who selects workloads means those of the mesh."""
+    if spec.location is None:
+        return spec.workload_selector is None
+    return spec.location == "MESH_EXTERNAL"
 
 
 def _entry_port(backend: _Backend, name: str, target: int) -> int:

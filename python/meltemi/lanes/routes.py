@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -18,6 +19,7 @@ from meltemi.model import (
     Service,
     StringMatch,
     WeightedDestination,
+    WorkloadSelector,
 )
 
 HEADER: Final = "baggage"
@@ -52,11 +54,20 @@ def http_lanes(group: LaneGroup, host: str) -> tuple[HttpRoute, ...]:
     return tuple(
         HttpRoute(
             name=subset_name(lane.name),
-            matches=(HttpMatch(headers=((HEADER, marked(group, lane)),)),),
+            matches=tuple(_by(group, lane)),
             destinations=_http(host, lane.name),
         )
         for lane in open_lanes(group)
     )
+
+
+def _by(group: LaneGroup, lane: Lane) -> Iterator[HttpMatch]:
+    """Requests of the callers whose marks count."""
+    headers = ((HEADER, marked(group, lane)),)
+    for who in group.marks_from or (WorkloadSelector(),):
+        yield HttpMatch(
+            headers=headers, source_labels=who.labels, source_namespace=who.namespace or ""
+        )
 
 
 def http_baseline(host: str) -> HttpRoute:

@@ -63,6 +63,8 @@ class Service:
     """Per port number."""
     external: bool = False
     """A ServiceEntry: called by its hosts as they are, not by a Kubernetes name."""
+    outside: bool = False
+    """Not a part of the mesh (`location: MESH_EXTERNAL`): what is of the mesh alone ends here."""
     interface: str = ""
     """The Dubbo interface that it stands for, as its annotation says; "" where it says none."""
 

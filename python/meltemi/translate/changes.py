@@ -25,6 +25,8 @@ def affected(before: Mesh, after: Mesh) -> frozenset[str] | None:
     if before.services is not after.services:
         ruled.update(before.services.keys() ^ after.services.keys())
     hosts.update(ruled)
+    if before.lane_groups != after.lane_groups:  # where marks end
+        hosts.update(name for name, service in after.services.items() if service.outside)
     hosts.update(_leading_to(hosts, after.virtual_services))
     hosts.update(_others(before.virtual_services, after.virtual_services))
     if any(host.startswith("*") for host in hosts):

@@ -33,6 +33,8 @@ HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 UPSTREAM_OPTIONS: Final = "meltemi.upstream"
 REFUSE: Final = "refuse"
 """In the metadata `meltemi` of a cluster: why the engine answers each request with an error."""
+UNMARKED: Final = "unmarked"
+"""The same: keys of lanes' marks that requests lose there."""
 
 EDS_SOURCE: Final[dict[str, Any]] = {
     "ads": {},
@@ -61,10 +63,15 @@ class Upstream:
     """Why nothing may be sent there, or ""."""
     http2: bool = False
     """Whether HTTP proxies speak HTTP/2 to it."""
+    unmarked: tuple[str, ...] = ()
+    """Keys of lanes' marks that requests there do not have any more."""
 
 
 def upstreams(
-    service: Service, rule: DestinationRule | None, dialect: Dialect
+    service: Service,
+    rule: DestinationRule | None,
+    dialect: Dialect,
+    unmarked: tuple[str, ...] = (),
 ) -> Iterator[tuple[Upstream, tuple[Endpoint, ...]]]:
     """Each port with each subset, and who serves it."""
     by_port = dict(service.endpoints)
@@ -88,6 +95,7 @@ def upstreams(
                 dns=dns,
                 refuse=refuse,
                 http2=port.http2 and dialect is Dialect.ENVOY,
+                unmarked=unmarked,
             )
             yield upstream, () if refuse else members
 
@@ -221,8 +229,9 @@ def _metadata(upstream: Upstream, dialect: Dialect) -> dict[str, Any]:
     if upstream.subset:
         istio["subset"] = upstream.subset
     made = {"istio": struct(istio)}
-    if upstream.refuse and dialect.is_engine:
-        made["meltemi"] = struct({REFUSE: upstream.refuse})
+    own = {REFUSE: upstream.refuse, UNMARKED: list(upstream.unmarked)}
+    if dialect.is_engine and any(own.values()):
+        made["meltemi"] = struct({name: value for name, value in own.items() if value})
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from meltemi.lanes.callers import MarkRule, denied_keys, ending_keys, mark_rules
 from meltemi.model import (
     BUILT_IN_CODECS,
     DestinationRule,
@@ -69,6 +70,8 @@ class Index:
     _places: dict[tuple[str, str], Place]
     _addresses: dict[str, str] | None
     """Of services, once somebody asked."""
+    _mark_rules: tuple[MarkRule, ...] | None
+    """The same."""
 
     def __init__(self, mesh: Mesh, before: Index | None = None) -> None:
         self.mesh = mesh
@@ -88,8 +91,11 @@ class Index:
             self._offers = _offers(self.services, before._offers if before is not None else {})
             self._served = _by_port(self._offers.values())
             self._sending = _sending(self._offers.values())
+        self._mark_rules = None
         if before is not None and before.mesh.workloads is mesh.workloads:
             self._places = before._places
+            if before.mesh.lane_groups is mesh.lane_groups:
+                self._mark_rules = before._mark_rules
         else:
             self._places = _places(mesh)
         if before is not None and before.mesh.destination_rules is mesh.destination_rules:
@@ -145,6 +151,21 @@ class Index:
         """What a gateway opens."""
         return self.gateways.ports(workload, self.mesh.services, self.rules)
 
+    @property
+    def mark_rules(self) -> tuple[MarkRule, ...]:
+        """Whose marks of lanes count with who serves requests."""
+        if self._mark_rules is None:
+            self._mark_rules = mark_rules(self.mesh.lane_groups, self.workloads)
+        return self._mark_rules
+
+    def denied_marks(self, workload: Workload) -> tuple[str, ...]:
+        """The keys of marks that requests of the workload may not have."""
+        return denied_keys(self.mesh.lane_groups, workload)
+
+    def ending_marks(self, service: Service) -> tuple[str, ...]:
+        """The keys of marks that requests to the service do not have any more."""
+        return ending_keys(self.mesh.lane_groups, service)
+
     def inbound(self, workload: Workload) -> tuple[InboundPort, ...]:
         """The ports of a workload. A service that sends to one says its protocol, else its name."""
         return tuple(self._inbound(workload))
@@ -161,6 +182,7 @@ class Index:
                 codec=self.codecs.get(protocol, ""),
                 service=served.hostname if served else "",
                 limits=tuple(self._limits(workload, port.port)),
+                marks=self.mark_rules,
             )
 
     def _limits(self, workload: Workload, port: int) -> Iterator[tuple[str, LocalRateLimit]]:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from meltemi.lanes.callers import MarkRule
 from meltemi.model import LocalRateLimit, MetaRouter, Service
 from meltemi.model.protocol import ENGINE_CODECS
-from meltemi.translate import names
+from meltemi.translate import marks, names
 from meltemi.translate.limits import network_filter as limited
 from meltemi.translate.routes import DEFAULT_ROUTE
 from meltemi.xds import messages
@@ -34,6 +35,8 @@ class OutboundPort:
     """The rule, where a listener holds its routes itself."""
     limit: LocalRateLimit | None = None
     """What each caller may ask, where the rule limits callers."""
+    denied_marks: tuple[str, ...] = ()
+    """Keys of lanes' marks that the workload that calls here may not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class InboundPort:
     """The hostname of the service that names it, or ""."""
     limits: tuple[tuple[str, LocalRateLimit], ...] = ()
     """What the services that send here may be asked, each with its hostname."""
+    marks: tuple[MarkRule, ...] = ()
+    """Whose marks of lanes count."""
 
 
 def outbound(port: OutboundPort, address: str) -> Any:
@@ -58,8 +63,9 @@ def outbound(port: OutboundPort, address: str) -> Any:
             "config_source": {"ads": {}, "resource_api_version": "V3"},
             "route_config_name": names.route(port.service, port.port),
         }
-        limits = [limited(port.service, port.limit)] if port.limit else []
-        network_filter = _meta_protocol(name, port.protocol, port.codec, limits, rds=rds)
+        filters = marks.of_nobody(port.denied_marks)
+        filters += [limited(port.service, port.limit)] if port.limit else []
+        network_filter = _meta_protocol(name, port.protocol, port.codec, filters, rds=rds)
     else:
         network_filter = tcp_proxy(name, name)
     return listener(address, port.port, "OUTBOUND", network_filter)
@@ -77,12 +83,13 @@ def _inbound_filter(port: InboundPort) -> Any:
         return tcp_proxy(stat_prefix, cluster)
     route = {"name": DEFAULT_ROUTE, "match": {}, "route": {"cluster": cluster}}
     routes = {"name": cluster, "routes": [route]}
-    limits = [limited(hostname, limit) for hostname, limit in port.limits]
-    return _meta_protocol(stat_prefix, port.protocol, port.codec, limits, route_config=routes)
+    filters = marks.by_caller(port.marks)
+    filters += [limited(hostname, limit) for hostname, limit in port.limits]
+    return _meta_protocol(stat_prefix, port.protocol, port.codec, filters, route_config=routes)
 
 
 def _meta_protocol(
-    stat_prefix: str, protocol: str, codec: str, limits: list[dict[str, Any]], **routes: Any
+    stat_prefix: str, protocol: str, codec: str, filters: list[dict[str, Any]], **routes: Any
 ) -> Any:
     """MetaProtocol Proxy's filter as JSON in a TypedStruct, as Aeraki sends it."""
     value = {
@@ -90,7 +97,7 @@ def _meta_protocol(
         "application_protocol": protocol,
         **routes,
         "codec": {"name": codec},
-        "meta_protocol_filters": [*limits, {"name": ROUTER_FILTER}],
+        "meta_protocol_filters": [*filters, {"name": ROUTER_FILTER}],
     }
     config = messages.typed_struct(messages.META_PROTOCOL_PROXY, value)
     return {"name": META_PROTOCOL_FILTER, "typed_config": messages.pack(config)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -59,6 +60,7 @@ class Proxy:
             colouring = functools.partial(http_filters, groups, underscores=False)
             self._http_filters = builder.memo.get("http filters", groups, colouring)
         self._inbound: tuple[InboundPort, ...] = ()
+        self._denied_marks = index.denied_marks(place.workload) if place else ()
         if place is not None and (
             (self._is_sidecar and self._binds) or node.client is Client.KITEX
         ):
@@ -82,7 +84,7 @@ class Proxy:
             return self._shared.listeners
         return self._builder.memo.get(
             ("listeners", self._node.client, self._address),
-            (self._shared.ports, self._instance, self._inbound),
+            (self._shared.ports, self._instance, self._inbound, self._denied_marks),
             lambda: {made.name: made for made in self._listeners()},
         )
 
@@ -148,6 +150,8 @@ class Proxy:
     def _listeners(self) -> Iterator[Resource]:
         filters: ModuleType = thrift_proxy if self._node.client is Client.ENVOY else listeners
         for address, called in self._called():
+            if self._denied_marks:
+                called = replace(called, denied_marks=self._denied_marks)
             yield self._listener(filters, address, called.port, called)
         for served in self._inbound:
             yield self._listener(filters, self._address, served.port, served)

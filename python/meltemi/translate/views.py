@@ -189,6 +189,7 @@ def _service(
     http = None
     if dialect.takes_http_rules:
         http = index.virtual_services.rules(service, namespace, caller, index.mesh.services)
+    unmarked = index.ending_marks(service) if dialect.is_engine else ()
     hashed: Hashed = ()
     sdk = dialect is Dialect.SDK
     if index.rules.hashing and dialect is not Dialect.GRPC and (any(codecs) or sdk):
@@ -196,8 +197,10 @@ def _service(
     address = index.addresses[service.hostname] if dialect is Dialect.KITEX else ""
     return own.memo.get(
         "service",
-        (service, rule, router, codecs, hashed, http, near, address),
-        lambda: _build(own, dialect, service, rule, router, codecs, hashed, http, near, address),
+        (service, rule, router, codecs, hashed, http, near, address, unmarked),
+        lambda: _build(
+            own, dialect, service, rule, router, codecs, hashed, http, near, address, unmarked
+        ),
     )
 
 
@@ -212,9 +215,10 @@ def _build(
     http: HttpRules | None,
     near: bool,
     address: str,
+    unmarked: tuple[str, ...],
 ) -> ServiceView:
     made_clusters, made_endpoints = {}, {}
-    for upstream, members in clusters.upstreams(service, rule, dialect):
+    for upstream, members in clusters.upstreams(service, rule, dialect, unmarked):
         made_clusters[upstream.name] = builder.resource(
             messages.CLUSTER,
             upstream.name,
