@@ -13,18 +13,17 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import thrift_app
 import tracing
 import uvicorn
-from meltemi import proxyless
-from meltemi.proxyless import http_server
+from meltemi import page, proxyless
+from meltemi.proxyless import colouring, http_server
 from meltemi.proxyless.errors import MeltemiError
 from meltemi.proxyless.thrift import received_metadata
 from opentelemetry.trace import StatusCode
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from thriftpy2.thrift import TApplicationException
 
@@ -122,46 +121,24 @@ async def product(request: Request) -> Response:
         return JSONResponse(found, headers=headers)
 
 
-async def page(_request: Request) -> Response:
-    return PlainTextResponse("Bookinfo: GET /api/v1/products/1\n")
-
-
-async def traces(request: Request) -> Response:
-    """What the receiver of spans that `meltemi up` has tells of them."""
-    receiver = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    if not receiver:
-        return JSONResponse({"error": "nobody takes traces"}, 404)
-    path = request.url.path.replace("/api/v1/", "/api/", 1)
-    try:
-        told = await request.state.receiver.get(
-            f"{receiver.rstrip('/')}{path}", params=request.query_params
-        )
-    except httpx.HTTPError as error:
-        log.error("the receiver of traces does not answer: %s", error)
-        return JSONResponse({"error": "the receiver of traces does not answer"}, 502)
-    kind = told.headers.get("content-type", "text/plain")
-    return Response(told.content, told.status_code, {"cache-control": "no-store"}, kind)
-
-
 @contextlib.asynccontextmanager
 async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
     shop = Shop()
-    async with httpx.AsyncClient(timeout=3) as receiver:
-        yield {"shop": shop, "receiver": receiver}
+    yield {"shop": shop}
     shop.close()
 
 
-app = http_server.asgi(
-    Starlette(
-        lifespan=lifespan,
-        routes=[
-            Route("/api/v1/products/{id}", product),
-            Route("/api/v1/traces/{id}", traces),
-            Route("/api/v1/graph", traces),
-            Route("/", page),
-        ],
-    )
-)
+def in_context(site: Starlette) -> Any:
+    """Each request is served in the context that it came with; where there is no gateway, with the
+    marks that the rules in the file COLOURING give it, and no others."""
+    rules = os.environ.get("COLOURING")
+    if rules is None:
+        return http_server.asgi(site)
+    return colouring.asgi(site, rules=colouring.rules_from(rules))
+
+
+site = Starlette(lifespan=lifespan, routes=[Route("/api/v1/products/{id}", product)])
+app = page.asgi(in_context(site))
 
 
 def main() -> None:
