@@ -27,10 +27,11 @@ build: .venv/.built ## Build the engine and install the package into .venv
 		--no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: build ## Run the guided tours: Thrift, Dubbo, and calls without a sidecar
+demo: build ## Run the guided tours: Thrift, Dubbo, calls without a sidecar, and lanes
 	@$(BIN)/meltemi demo thrift
 	@$(BIN)/meltemi demo dubbo
 	@$(BIN)/meltemi demo proxyless
+	@$(BIN)/meltemi demo bookinfo
 
 test: test-rust test-python ## Run all tests
 

@@ -10,6 +10,7 @@ import click
 from meltemi.cli.errors import Failure
 
 TOURS = {
+    "bookinfo": "meltemi.local.tour_bookinfo",
     "dubbo": "meltemi.local.tour_dubbo",
     "proxyless": "meltemi.local.tour_proxyless",
     "thrift": "meltemi.local.tour_thrift",
@@ -36,14 +37,15 @@ def demo(name: str, examples: Path | None) -> None:
     try:
         module = importlib.import_module(TOURS[name])
         module.prepare(example, console.print)
-        with running_example(example, console.print) as tour:
+        arrange = getattr(module, "arrange", lambda _directory: None)
+        with running_example(example, console.print, arrange) as tour:
             module.run(tour)
     except StepFailed as failed:
         raise Failure(f"this step does not hold: {failed}") from None
     except ModuleNotFoundError as missing:
         raise Failure(
             f"the tour needs the package {missing.name}",
-            "Install what the examples run: pip install 'meltemi[examples]'.",
+            "Install what the examples run: pip install 'meltemi[examples,gateway]'.",
         ) from None
     console.print("\n[bold green]The tour is complete: every step holds.[/bold green]")
 

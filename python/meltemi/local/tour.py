@@ -1,7 +1,8 @@
 """A guided tour: a real mesh, steps that each show a command or a count, and check it.
 
 A tour is a module with `prepare(example, say)`, which makes what the example needs to run, and
-`run(tour)`; `meltemi demo NAME` calls both."""
+`run(tour)`; `meltemi demo NAME` calls both, and in between, where a tour has it,
+`arrange(directory)` for the copy that is to run."""
 
 from __future__ import annotations
 
@@ -69,7 +70,7 @@ class Tour:
 
     def environment(self, workload: str) -> dict[str, str]:
         """The environment of a workload's first replica."""
-        for found in self._workloads():
+        for found in self.workloads():
             if found["name"] == workload:
                 environment = found["instances"][0]["environment"]
                 assert isinstance(environment, dict)
@@ -81,7 +82,8 @@ class Tour:
             return int((self.directory / ".meltemi" / "control-plane.pid").read_text())
         return None
 
-    def _workloads(self) -> list[dict[str, Any]]:
+    def workloads(self) -> list[dict[str, Any]]:
+        """What the mesh says is to run."""
         transport = httpx.HTTPTransport(uds=str(self.directory / ".meltemi" / "meltemi.sock"))
         with httpx.Client(transport=transport, base_url="http://meltemi", timeout=10) as client:
             workloads = client.get("/v1/workloads").json()["workloads"]
@@ -100,11 +102,18 @@ class Tour:
 
 
 @contextlib.contextmanager
-def running_example(example: Path, say: Callable[[str], None]) -> Iterator[Tour]:
-    """Runs a copy of an example with `meltemi up`, and stops it at the end, whatever happens."""
+def running_example(
+    example: Path,
+    say: Callable[[str], None],
+    arrange: Callable[[Path], None] = lambda _directory: None,
+) -> Iterator[Tour]:
+    """Runs a copy of an example with `meltemi up`, and stops it at the end, whatever happens.
+
+    `arrange` may change the copy before it runs."""
     with tempfile.TemporaryDirectory(prefix="meltemi-demo-") as parent:
         directory = Path(parent) / example.name
         shutil.copytree(example, directory, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        arrange(directory)
         tour = Tour(directory, say)
         say(f"[cyan]$ meltemi up {directory}[/cyan]")
         output = Path(parent) / "up.log"
