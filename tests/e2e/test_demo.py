@@ -27,7 +27,7 @@ def demo(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["thrift", "dubbo", "proxyless"])
+@pytest.mark.parametrize("name", ["thrift", "dubbo", "proxyless", "bookinfo"])
 def test_every_step_of_a_tour_holds(name: str) -> None:
     done = demo(name)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr

@@ -71,6 +71,7 @@ def shop(
                 "POD_NAMESPACE": "default",
                 "MELTEMI_XDS_ADDRESS": server.xds,
                 "MELTEMI_XDS_LAST_KNOWN": "off",
+                "COLOURING": str(EXAMPLES / "bookinfo" / "rules.yaml"),
                 **more,
             }
             stack.enter_context(_process(program, environment))
@@ -116,14 +117,16 @@ def test_without_a_mark_reviews_v1_and_v3_answer_at_80_to_20(shop: httpx.Client)
     assert abs(ratings[0] - REQUESTS * 0.2) <= 3, ratings
 
 
-def test_with_the_articles_mark_both_hops_stay_in_the_lane(shop: httpx.Client) -> None:
-    answers = [shop.get(PRODUCT, headers={"baggage": "env=dev"}) for _ in range(200)]
+def test_with_uid_100_both_hops_stay_in_the_lane(shop: httpx.Client) -> None:
+    """productpage colours, as the gateway of the article would."""
+    answers = [shop.get(PRODUCT, headers={"uid": "100"}) for _ in range(200)]
     assert Counter(answer.json()["Rating"] for answer in answers) == {5: 200}
     assert {tuple(hops(answer)[1:]) for answer in answers} == {
         ("details-v1", "reviews-v2", "ratings-v2")
     }
 
 
-def test_another_mark_is_none(shop: httpx.Client) -> None:
-    answers = [shop.get(PRODUCT, headers={"baggage": "env=devel"}) for _ in range(50)]
+@pytest.mark.parametrize("headers", [{"baggage": "env=dev"}, {"uid": "101"}, {"uid": "1000"}])
+def test_others_stay_in_the_baseline(shop: httpx.Client, headers: dict[str, str]) -> None:
+    answers = [shop.get(PRODUCT, headers=headers) for _ in range(50)]
     assert {answer.json()["Rating"] for answer in answers} == {0, 1}
