@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ DOCUMENTS = (
     "examples/thrift/README.md",
     "examples/dubbo/README.md",
     "examples/proxyless/README.md",
+    "examples/bookinfo/README.md",
+    "examples/bookinfo-istiod/README.md",
     "docs/configuration.md",
     "docs/commands.md",
     "docs/operations.md",
@@ -67,3 +70,38 @@ def table(document: str, mark: str) -> list[list[str]]:
     assert behind, f"{document} has no table marked {mark}"
     rows = behind.partition("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+def steps(console: str) -> Iterator[tuple[str, str]]:
+    """Each command with the lines behind it."""
+    for step in re.split(r"^\$ ", console, flags=re.MULTILINE)[1:]:
+        command, _, expected = step.partition("\n")
+        yield command, expected
+
+
+def _plain(text: str) -> str:
+    """What differs from run to run as one word, and one space where there are several."""
+    for pattern, word in (
+        (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
+        (r"127\.\d+\.\d+\.\d+", "ADDRESS"),
+        (r"\b[0-9a-f]{16}\b", "VERSION"),
+        (r"[ \t]+", " "),
+        (
+            r"(?<=pid )\d+|(?<= )\d+(?= (?:-|ADDRESS) \d)|(?<=http://ADDRESS:)\d+|\b\d{5,}\b",
+            "NUMBER",
+        ),
+        (r"\b\d+[smhd]\b", "AGE"),
+    ):
+        text = re.sub(pattern, word, text)
+    return "".join(f"{line.strip()}\n" for line in text.splitlines() if line.strip())
+
+
+def is_as_shown(expected: str, shown: str) -> bool:
+    """Whether a command prints what the page shows.
+
+    `…` is anything within a line; alone on a line, any lines."""
+    lines = [
+        "(?:.*\n)*?" if line == "…" else re.escape(line).replace("…", ".*") + "\n"
+        for line in _plain(expected).splitlines()
+    ]
+    return re.fullmatch("".join(lines), _plain(shown)) is not None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 from bookinfo_site import EXAMPLE, FAILED, PRODUCT, Headers, Site, serving
+from documents import Block, block, blocks, is_as_shown, steps
 from meltemi.lanes import in_share
 from mesh import eventually
 
@@ -196,17 +198,27 @@ def test_a_dead_hop_gives_the_originals_error_and_a_line_that_names_it(site: Sit
 
 
 def test_a_lane_that_is_added_takes_its_requests_and_nobody_elses(site: Site) -> None:
-    lane = CANARY.replace("percentage: {value: %d, by: {header: uid}}", "uri: {prefix: /canary}")
-    entry = 'headers: {uid: {exact: "200"}}'
-    with site.added("canary.yaml", lane.replace("uri: {prefix: /canary}", entry)):
+    with site.added("mine.yaml", block("examples/bookinfo/README.md", "mine").text):
         user = {"uid": "200"}
-        wanted = {("details-v1", "reviews-v1", "ratings-canary"), ("details-v1", "reviews-v3")}
-        eventually(lambda: "ratings-canary" in site.way(user), 20)
+        wanted = {("details-v1", "reviews-v1", "ratings-mine"), ("details-v1", "reviews-v3")}
+        eventually(lambda: "ratings-mine" in site.way(user), 20)
         assert site.ways(50, user).keys() == wanted
         assert site.ways(20, DEV).keys() == {LANE}
-        assert site.ways(100).keys() == BASELINE
-    eventually(lambda: "ratings-canary-0.default" not in site.mesh.processes(), 20)
+        assert site.ways(50).keys() == BASELINE
+    eventually(lambda: "ratings-mine-0.default" not in site.mesh.processes(), 20)
     assert site.ways(50, user).keys() == BASELINE
+
+
+@pytest.mark.parametrize(
+    "example",
+    [each for each in blocks("examples/bookinfo/README.md") if each.mark == "console"],
+    ids=lambda example: f"line {example.line}",
+)
+def test_the_commands_of_its_page_print_what_it_shows(site: Site, example: Block) -> None:
+    for command, expected in steps(example.text):
+        here = command.replace("http://127.0.0.1:8080", str(site.client.base_url).rstrip("/"))
+        done = subprocess.run(["bash", "-c", here], capture_output=True, text=True, timeout=20)
+        assert is_as_shown(expected, done.stdout), f"{command}\nprints\n{done.stdout}"
 
 
 def in_lane(site: Site, users: list[str]) -> set[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import CliRunner
-from documents import DOCUMENTS, ROOT, Block, block, blocks
+from documents import DOCUMENTS, ROOT, Block, block, blocks, is_as_shown, steps
 from meltemi import config
 from meltemi.cli import cli
 from meltemi.controlplane.tokens import Tokens
@@ -173,41 +173,11 @@ def test_commands_print_what_the_page_shows(document: str, checkout: Checkout) -
             target.parent.mkdir(exist_ok=True)
             target.write_text(example.text)
         elif kind == "console":
-            for command, expected in _steps(example.text):
+            for command, expected in steps(example.text):
                 shown = checkout.run(command).stdout.replace(str(checkout.folder), HOME)
-                assert _pattern(expected).fullmatch(_plain(shown)), (
+                assert is_as_shown(expected, shown), (
                     f"{document}:{example.line}: {command}\nprints\n{shown}\nnot\n{expected}"
                 )
-
-
-def _steps(console: str) -> Iterator[tuple[str, str]]:
-    """Each command with the lines behind it."""
-    for step in re.split(r"^\$ ", console, flags=re.MULTILINE)[1:]:
-        command, _, expected = step.partition("\n")
-        yield command, expected
-
-
-def _plain(text: str) -> str:
-    """What differs from run to run as one word, and one space where there are several."""
-    for pattern, word in (
-        (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
-        (r"127\.\d+\.\d+\.\d+", "ADDRESS"),
-        (r"\b[0-9a-f]{16}\b", "VERSION"),
-        (r"[ \t]+", " "),
-        (r"(?<=pid )\d+|(?<= )\d+(?= (?:-|ADDRESS) \d)|\b\d{5,}\b", "NUMBER"),
-        (r"\b\d+[smhd]\b", "AGE"),
-    ):
-        text = re.sub(pattern, word, text)
-    return "".join(f"{line.strip()}\n" for line in text.splitlines() if line.strip())
-
-
-def _pattern(expected: str) -> re.Pattern[str]:
-    """`…` is anything within a line; alone on a line, any lines."""
-    lines = [
-        "(?:.*\n)*?" if line == "…" else re.escape(line).replace("…", ".*") + "\n"
-        for line in _plain(expected).splitlines()
-    ]
-    return re.compile("".join(lines))
 
 
 def test_a_token_is_made_as_the_page_says(mesh: tuple[Checkout, Mesh]) -> None:
