@@ -19,6 +19,10 @@ from thriftpy2.contrib.aio.rpc import make_server
 from thriftpy2.thrift import TApplicationException
 
 LAST_CALLS_S = 5.0
+LETS_GO_S = 3.0
+"""Longer than a client keeps a connection that it does not use."""
+CLOSES = "crrst"
+"""Kitex's word, in the header of an answer, for: send no more over this connection."""
 ME = os.environ.get("POD_NAME", "")
 
 log = logging.getLogger("bookinfo")
@@ -36,6 +40,7 @@ class Serving:
     def __init__(self, handler: Any) -> None:
         self._handler = handler
         self.under_way = 0
+        self.is_ending = False
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
         answer = getattr(self._handler, method)
@@ -55,6 +60,8 @@ class Serving:
             f"{service}/{method}", rpc__system="thrift", rpc__service=service, rpc__method=method
         ):
             answer_with("served-by", ME)
+            if self.is_ending:
+                answer_with(CLOSES, "1")
             try:
                 return await answer(*arguments)
             except (MeltemiError, TApplicationException) as error:
@@ -91,14 +98,17 @@ async def _run(service: Any, serving: Serving) -> None:
     print(f"listening on {host}:{port}", flush=True)
     await stop.wait()
     listening.close()
-    await _until(lambda: not serving.under_way)
+    # Callers leave by themselves: nothing that they send meanwhile is lost.
+    serving.is_ending = True
+    await _until(lambda: not callers, LETS_GO_S)
+    await _until(lambda: not serving.under_way, LAST_CALLS_S)
     for caller in callers:
         caller.close()
-    await _until(lambda: not callers)
+    await _until(lambda: not callers, LAST_CALLS_S)
 
 
-async def _until(holds: Callable[[], bool]) -> None:
+async def _until(holds: Callable[[], bool], within_s: float) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LAST_CALLS_S):
+        async with asyncio.timeout(within_s):
             while not holds():
                 await asyncio.sleep(0.01)

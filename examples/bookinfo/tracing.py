@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 SOON_MS = 200.0
 """How long a span waits for others before it is sent; the page shows a request's way at once."""
 
 
 def install() -> None:
     """Spans are sent from now on, the last of them when the process ends."""
-    if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+    if not any(map(os.environ.get, ENDPOINTS)):
         return
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider

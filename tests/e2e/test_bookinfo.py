@@ -235,21 +235,22 @@ def in_lane(site: Site, users: list[str]) -> set[str]:
 
 def test_a_percentage_is_sticky_and_growing_it_only_adds_users(site: Site) -> None:
     users = [f"user-{number}" for number in range(60)]
-    before: set[str] = set()
-    for percent in (20, 60):
-        chosen = {user for user in users if in_share(user.encode(), percent)}
-        sure = {"uid": min(chosen)}
-        with site.added("canary.yaml", CANARY % percent):
-            eventually(lambda: any("ratings-canary" in each for each in site.ways(2, sure)), 20)  # noqa: B023
-            found = in_lane(site, users)
-        assert found == chosen
-        assert before < found
-        before = found
-        eventually(lambda: "ratings-canary-0.default" not in site.mesh.processes(), 20)
+    few, more = ({user for user in users if in_share(user.encode(), each)} for each in (20, 60))
+    assert few < more
+
+    def is_in(user: str) -> bool:
+        return any("ratings-canary" in way for way in site.ways(2, {"uid": user}))
+
+    with site.added("canary.yaml", CANARY % 20):
+        eventually(lambda: is_in(min(few)), 20)
+        assert in_lane(site, users) == few
+        with site.edited("canary.yaml", "value: 20", "value: 60"):
+            eventually(lambda: is_in(min(more - few)), 20)
+            assert in_lane(site, users) == more
 
 
 def test_the_way_of_a_request_is_in_its_trace(site: Site) -> None:
-    eventually(lambda: site.way(DEV) == LANE)
+    eventually(lambda: site.way(DEV) == LANE, 20)
     answer = site.get(DEV)
     path = f"/api/v1/traces/{answer.headers['x-trace-id']}"
 
