@@ -1,4 +1,4 @@
-"""The VirtualServices and DestinationRules that lanes stand for, as documents for `kubectl`.
+"""The rules that lanes stand for, as documents for `kubectl`.
 
 What Istio has no word for is said in a comment: the fallback of a permissive lane, and a baseline
 that is told by what its instances are not."""
@@ -6,33 +6,34 @@ that is told by what its instances are not."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
+from meltemi.analysis.lane_edge import NAMESPACE, envoy_filter
+from meltemi.analysis.lane_subsets import destination_rules, for_all
+from meltemi.analysis.shown import ISTIO, Shown, document
 from meltemi.config import Object
 from meltemi.config.load import of_kind
 from meltemi.config.rules.names import full_host
 from meltemi.config.virtual_services import holds_for_mesh, hosts
 from meltemi.lanes import subset_name
 from meltemi.lanes.compile import Owner, owners
-from meltemi.lanes.routes import HEADER, marked, name_of, open_lanes
+from meltemi.lanes.routes import ATTRIBUTES, HEADER, marked, name_of, open_lanes
 from meltemi.model import BASELINE, LaneGroup, Mesh, Service, WorkloadSelector
+from meltemi.model.protocol import TCP
 
-_ISTIO = "networking.istio.io/v1"
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One document, and what it cannot say."""
-
-    document: dict[str, Any]
-    comments: tuple[str, ...] = ()
+_AERAKI: Final = "metaprotocol.aeraki.io/v1alpha1"
 
 
-def stands_for(objects: Sequence[Object], mesh: Mesh) -> list[Shown]:
-    """In the order of groups and their services. A VirtualService that is there already takes the
-    routes of lanes before its own; one of several hosts is parted."""
+def stands_for(
+    objects: Sequence[Object],
+    mesh: Mesh,
+    gateway_namespace: str = NAMESPACE,
+    gateway_labels: Mapping[str, str] | None = None,
+) -> list[Shown]:
+    """In the order of groups and their services; behind them what colours at the edge, in Istio's
+    gateway of that namespace and those labels. A rule that is there already takes the routes and
+    subsets of lanes before its own; a VirtualService of several hosts is parted."""
     found: list[Shown] = []
     owned = owners(mesh.lane_groups)
     parted: set[tuple[str, str]] = set()
@@ -40,67 +41,75 @@ def stands_for(objects: Sequence[Object], mesh: Mesh) -> list[Shown]:
         service = mesh.services.get(host)
         if service is None:
             continue
-        written = _written(objects, host)
-        found.append(_destination_rule(owner, service))
-        found.append(_virtual_service(owner, service, written, owned))
-        if written is not None and (written.ref.namespace, written.ref.name) not in parted:
-            parted.add((written.ref.namespace, written.ref.name))
-            found.extend(_rest(written, owned))
+        found.extend(destination_rules(objects, owner, service))
+        for written in _followed(objects, host):
+            found.append(_virtual_service(owner, service, written, owned))
+            place = (written.ref.namespace, written.ref.name)
+            if host in hosts(written.spec, written.ref.namespace) and place not in parted:
+                parted.add(place)
+                found.extend(_rest(written, owned))
+        if not any(for_all(written) for written in _followed(objects, host)):
+            found.append(_new_virtual_service(owner, service))
+        if any(port.protocol != TCP for port in service.ports):
+            found.extend(_meta_routers(objects, owner, service))
+    if mesh.lane_groups:
+        found.append(envoy_filter(mesh.lane_groups, gateway_namespace, gateway_labels))
     return found
 
 
-def _written(objects: Sequence[Object], host: str) -> Object | None:
-    for item in of_kind(objects, "VirtualService"):
-        spec = item.spec
-        if spec.http and holds_for_mesh(spec) and host in hosts(spec, item.ref.namespace):
-            return item
-    return None
+def _followed(objects: Sequence[Object], host: str) -> list[Object]:
+    """What callers of the host follow: its own, else the narrowest wildcards, as far as one of
+    them is for all."""
+    written = [
+        (item, hosts(item.spec, item.ref.namespace))
+        for item in of_kind(objects, "VirtualService")
+        if item.spec.http and item.spec.hosts and holds_for_mesh(item.spec)
+    ]
+    found = [item for item, of in written if host in of]
+    if any(for_all(item) for item in found):
+        return found
+    wild = [
+        (each, item)
+        for item, of in written
+        for each in of
+        if each.startswith("*") and host.endswith(each[1:])
+    ]
+    for _, item in sorted(wild, key=lambda each: -len(each[0])):
+        found.append(item)
+        if for_all(item):
+            break
+    return found
 
 
-def _destination_rule(owner: Owner, service: Service) -> Shown:
-    group = owner.group
-    subsets: list[dict[str, Any]] = [
-        {"name": subset_name(lane.name), "labels": dict(lane.labels)} for lane in group.lanes
-    ]
-    comments = [
-        f"lane {lane.name} is permissive: Istio alone answers an error where it has no instance"
-        for lane in group.lanes
-        if group.mode_of(lane, owner.service) == "permissive"
-    ]
-    base: dict[str, Any] = {"name": subset_name(BASELINE)}
-    if group.baseline:
-        base["labels"] = dict(group.baseline)
-    else:
-        comments.append("baseline has no labels: for Istio alone it is every instance")
-    return Shown(
-        {
-            **_head("DestinationRule", service.namespace, name_of(group, service)),
-            "spec": {"host": service.hostname, "subsets": [*subsets, base]},
-        },
-        tuple(comments),
-    )
+def _new_virtual_service(owner: Owner, service: Service) -> Shown:
+    spec = {
+        "hosts": [service.hostname],
+        "http": [*_lanes(owner.group, service), *_routes(service, BASELINE, [])],
+    }
+    name = name_of(owner.group, service)
+    return Shown(document(ISTIO, "VirtualService", service.namespace, name, spec))
 
 
 def _virtual_service(
-    owner: Owner, service: Service, written: Object | None, owned: dict[str, Owner]
+    owner: Owner, service: Service, written: Object, owned: dict[str, Owner]
 ) -> Shown:
     host = service.hostname
-    lanes = list(_lanes(owner.group, service))
-    if written is None:
-        head = _head("VirtualService", service.namespace, name_of(owner.group, service))
-        return Shown({**head, "spec": {"hosts": [host], "http": [*lanes, *_baseline(service)]}})
     namespace, name = written.ref.namespace, written.ref.name
     mine = hosts(written.spec, namespace)
     if host != mine[0] or any(each not in owned for each in mine):
         name = f"{name}-{service.name}"  # another keeps the name
     spec = copy.deepcopy(written.raw["spec"])
     for route in spec["http"]:
-        for to in route.get("route") or ():
-            destination = to["destination"]
-            if full_host(destination["host"], namespace) == host and not destination.get("subset"):
-                destination["subset"] = subset_name(BASELINE)
-    spec["hosts"], spec["http"] = [host], [*lanes, *spec["http"]]
-    return Shown({**_head("VirtualService", namespace, name), "spec": spec})
+        _narrow_to_baseline(route, host, namespace)
+    spec["hosts"], spec["http"] = [host], [*_lanes(owner.group, service), *spec["http"]]
+    return Shown(document(ISTIO, "VirtualService", namespace, name, spec))
+
+
+def _narrow_to_baseline(route: dict[str, Any], host: str, namespace: str) -> None:
+    for to in route.get("route") or ():
+        destination = to["destination"]
+        if full_host(destination["host"], namespace) == host and not destination.get("subset"):
+            destination["subset"] = subset_name(BASELINE)
 
 
 def _rest(written: Object, owned: dict[str, Owner]) -> Iterator[Shown]:
@@ -109,16 +118,8 @@ def _rest(written: Object, owned: dict[str, Owner]) -> Iterator[Shown]:
     namespace = written.ref.namespace
     others = [host for host in spec["hosts"] if full_host(host, namespace) not in owned]
     if others:
-        head = _head("VirtualService", namespace, written.ref.name)
-        yield Shown({**head, "spec": {**copy.deepcopy(spec), "hosts": others}})
-
-
-def _head(kind: str, namespace: str, name: str) -> dict[str, Any]:
-    return {
-        "apiVersion": _ISTIO,
-        "kind": kind,
-        "metadata": {"name": name, "namespace": namespace},
-    }
+        left = {**copy.deepcopy(spec), "hosts": others}
+        yield Shown(document(ISTIO, "VirtualService", namespace, written.ref.name, left))
 
 
 def _lanes(group: LaneGroup, service: Service) -> Iterator[dict[str, Any]]:
@@ -137,10 +138,6 @@ def _of_caller(who: WorkloadSelector) -> dict[str, Any]:
     return made
 
 
-def _baseline(service: Service) -> Iterator[dict[str, Any]]:
-    yield from _routes(service, BASELINE, [])
-
-
 def _routes(service: Service, lane: str, matches: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """One; of a service with several ports one for each, for Istio wants the destination's said."""
     several = len(service.ports) > 1
@@ -156,3 +153,38 @@ def _routes(service: Service, lane: str, matches: list[dict[str, Any]]) -> Itera
             **({"match": asked} if asked else {}),
             "route": [{"destination": to}],
         }
+
+
+def _meta_routers(objects: Sequence[Object], owner: Owner, service: Service) -> Iterator[Shown]:
+    """For sidecars: where the mark is in the attributes of a request that is no HTTP."""
+    host = service.hostname
+    lanes = [
+        _meta_route(service, lane.name, {attribute: {"regex": marked(owner.group, lane).value}})
+        for attribute in ATTRIBUTES
+        for lane in open_lanes(owner.group)
+    ]
+    written = [
+        item
+        for item in of_kind(objects, "MetaRouter")
+        if host in (full_host(each, item.ref.namespace) for each in item.spec.hosts or ())
+    ]
+    for item in written:
+        spec = copy.deepcopy(item.raw["spec"])
+        for route in spec.get("routes") or ():
+            _narrow_to_baseline(route, host, item.ref.namespace)
+        own = spec.get("routes") or [_meta_route(service, BASELINE, {})]
+        spec["hosts"], spec["routes"] = [host], [*copy.deepcopy(lanes), *own]
+        yield Shown(document(_AERAKI, "MetaRouter", item.ref.namespace, item.ref.name, spec))
+    if not any(for_all(item) for item in written):
+        spec = {"hosts": [host], "routes": [*lanes, _meta_route(service, BASELINE, {})]}
+        name = name_of(owner.group, service)
+        yield Shown(document(_AERAKI, "MetaRouter", service.namespace, name, spec))
+
+
+def _meta_route(service: Service, lane: str, attributes: dict[str, Any]) -> dict[str, Any]:
+    subset = subset_name(lane)
+    return {
+        "name": subset,
+        **({"match": {"attributes": attributes}} if attributes else {}),
+        "route": [{"destination": {"host": service.hostname, "subset": subset}}],
+    }
