@@ -47,6 +47,7 @@ ROOTS = (
     "envoy/extensions/access_loggers/stream/v3/stream.proto",
     "envoy/extensions/common/matching/v3/extension_matcher.proto",
     "envoy/extensions/filters/common/matcher/action/v3/skip_action.proto",
+    "envoy/extensions/filters/http/composite/v3/composite.proto",
     "envoy/extensions/filters/http/fault/v3/fault.proto",
     "envoy/extensions/filters/http/header_mutation/v3/header_mutation.proto",
     "envoy/extensions/filters/http/lua/v3/lua.proto",

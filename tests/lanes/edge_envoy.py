@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from meltemi.lanes import mark_pattern
-from meltemi.lanes.envoy_filter import http_filters
+from meltemi.lanes.envoy_filter import http_filters, slots
 from meltemi.model import LaneGroup
 
 START_S = 60.0
@@ -69,8 +69,10 @@ def echo(port: int) -> Iterator[None]:
 
 
 def listener(
-    host: str, port: int, groups: Sequence[LaneGroup], underscores: bool = True
+    host: str, port: int, groups: Sequence[LaneGroup], underscores: bool
 ) -> dict[str, Any]:
+    """With `underscores` the filters are those of an Istio gateway, else those of ours."""
+    filters = http_filters(groups) if underscores else slots(groups, underscores=False)
     marked = {"safe_regex": {"regex": mark_pattern("env", "dev")}}
     lane = {"name": "baggage", "string_match": marked}
     said = {"header": {"key": ROUTE, "value": "lane"}}
@@ -89,7 +91,7 @@ def listener(
         "route_config": {"virtual_hosts": [{"name": "a", "domains": ["*"], "routes": routes}]},
         "use_remote_address": True,
         "http_filters": [
-            *http_filters(groups, underscores=underscores),
+            *filters,
             {"name": "router", "typed_config": router},
         ],
     }

@@ -15,7 +15,7 @@ SHOWN = [case for case in CASES if "envoy" not in case.not_by]
 """The others Envoy decides before any filter."""
 WITHOUT_UNDERSCORES = [case for case in SHOWN if not any("_" in name for name, _ in case.before)]
 TABLE = [(case, True) for case in SHOWN] + [(case, False) for case in WITHOUT_UNDERSCORES]
-"""With headers that have `_`, and where the listener drops them."""
+"""As Istio's gateway has it, and as ours, which lets no header with `_` through."""
 
 
 def named(each: object) -> str:

@@ -13,6 +13,7 @@ from colouring_case import by_name, group, lane, lane_groups
 from edge_envoy import Edge
 from meltemi.lanes import in_share
 from meltemi.lanes.colouring import Plan, Request, coloured
+from meltemi.lanes.envoy_filter import SLOT_TYPES, SLOTS, slots
 from meltemi.lanes.lua import literal
 from meltemi.model import Lane, LaneEntry, LaneGroup, StringMatch
 
@@ -144,3 +145,10 @@ def odd_header(chance: random.Random) -> tuple[str, str]:
     key = chance.choice(("env", "env", "my-env", "my_env"))
     value = ",".join(chance.choices(PIECES, k=chance.randint(1, 4)))
     return chance.choice(NAMES).replace("env", key), value.strip(" \t")
+
+
+def test_filters_that_are_sent_apart_have_names_that_never_change() -> None:
+    for text in (*MIXED, CHANCE, ""):
+        found = slots(lane_groups(text) if text else [])
+        assert tuple(each["name"] for each in found) == SLOTS
+        assert {each["typed_config"]["@type"] for each in found} <= set(SLOT_TYPES)

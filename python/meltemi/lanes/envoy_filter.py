@@ -33,6 +33,7 @@ NAMESPACE: Final = "meltemi.lanes"
 """Of the dynamic metadata, and the beginning of the filters' names."""
 
 _LUA: Final = "envoy.extensions.filters.http.lua.v3.Lua"
+_MUTATION: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
 _CARRIED: Final = (
     "",
     "rpc-transit-",
@@ -54,15 +55,49 @@ def http_filters(groups: Sequence[LaneGroup], *, underscores: bool = True) -> li
 
     `underscores`: whether headers with `_` in their names come as far as here; False where the
     listener drops or refuses them (`headers_with_underscores_action`)."""
-    ordered = sorted(groups, key=lambda group: (group.namespace, group.name))
-    if not ordered:
+    ordered = _ordered(groups)
+    return [*_colouring(ordered, underscores), *_odd_names(ordered)]
+
+
+SLOTS: Final = (f"{NAMESPACE}.colouring", f"{NAMESPACE}.names")
+"""The names of `slots`."""
+SLOT_TYPES: Final = (
+    native.TYPE + native.WITH_MATCHER,
+    native.TYPE + _LUA,
+    native.TYPE + _MUTATION,
+)
+"""What their configuration may be."""
+
+
+def slots(groups: Sequence[LaneGroup], *, underscores: bool = True) -> list[Filter]:
+    """The same as filters whose number and names never change, for who sends their configuration
+    apart from the listener (ECDS); those that have nothing to do do nothing."""
+    ordered = _ordered(groups)
+    ways = (_colouring(ordered, underscores), list(_odd_names(ordered)))
+    return [_slot(name, filters) for name, filters in zip(SLOTS, ways, strict=True)]
+
+
+def _slot(name: str, filters: list[Filter]) -> Filter:
+    if not filters:
+        return native.typed(name, _MUTATION, mutations={})
+    if len(filters) == 1:
+        return {**filters[0], "name": name}
+    return native.in_one(name, filters)
+
+
+def _ordered(groups: Sequence[LaneGroup]) -> list[LaneGroup]:
+    return sorted(groups, key=lambda group: (group.namespace, group.name))
+
+
+def _colouring(groups: list[LaneGroup], underscores: bool) -> list[Filter]:
+    if not groups:
         return []
     lists = _spelled(_LISTS) if underscores else _LISTS
     regexes = _Regexes()
-    decision = _decision("colouring", ordered, lists, regexes)
-    filters = [*regexes.filters(), decision, *_odd_names(ordered)]
+    decision = _decision("colouring", groups, lists, regexes)
+    filters = [*regexes.filters(), decision]
     if regexes.of_baggage:
-        bare = [replace(group, lanes=()) for group in ordered]
+        bare = [replace(group, lanes=()) for group in groups]
         return [_decision("stripping", bare, lists, regexes), *filters]
     return filters
 
@@ -307,11 +342,7 @@ def _odd_names(groups: Sequence[LaneGroup]) -> Iterator[Filter]:
         name = f"{NAMESPACE}.names.{number}"
         matcher = {"safe_regex": {"regex": f"{_HOLDS_ONE}{_AROUND}(?:{any_key}){_AROUND}"}}
         mutation = {"remove_on_match": {"key_matcher": matcher}}
-        found = native.typed(
-            name,
-            "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-            mutations={"request_mutations": [mutation]},
-        )
+        found = native.typed(name, _MUTATION, mutations={"request_mutations": [mutation]})
         if trusted:
             stranger = native.none_of(native.source_within(trusted))
             found = native.only_where(name, stranger, found["typed_config"])

@@ -9,6 +9,8 @@ from typing import Any, Final
 from meltemi.lanes.share import BUCKETS
 
 TYPE: Final = "type.googleapis.com/"
+WITH_MATCHER: Final = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
+_COMPOSITE: Final = "envoy.extensions.filters.http.composite.v3."
 _COMMON: Final = "envoy.extensions.matching.common_inputs.network.v3."
 _MATCHERS: Final = "envoy.extensions.matching.input_matchers."
 
@@ -106,9 +108,22 @@ def only_where(name: str, wanted: Predicate, config: dict[str, Any]) -> dict[str
     """The HTTP filter of `config` (its `typed_config`), passed over by all other requests."""
     skip = typed("skip", "envoy.extensions.filters.common.matcher.action.v3.SkipFilter")
     matchers = [{"predicate": none_of(wanted), "on_match": {"action": skip}}]
+    return _with_matcher(name, {"matcher_list": {"matchers": matchers}}, config)
+
+
+def in_one(name: str, filters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """All of the HTTP filters, in their order, as one of that name."""
+    chain = {"typed_config": list(filters)}
+    action = typed("all", f"{_COMPOSITE}ExecuteFilterAction", filter_chain=chain)
+    return _with_matcher(
+        name, {"on_no_match": {"action": action}}, {"@type": f"{TYPE}{_COMPOSITE}Composite"}
+    )
+
+
+def _with_matcher(name: str, matcher: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     return typed(
         name,
-        "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
-        xds_matcher={"matcher_list": {"matchers": matchers}},
+        WITH_MATCHER,
+        xds_matcher=matcher,
         extension_config={"name": name, "typed_config": config},
     )
