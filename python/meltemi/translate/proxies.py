@@ -77,7 +77,7 @@ class Proxy:
         if self._is_gateway:
             return self._builder.memo.get(
                 ("gateway listeners", self._address),
-                (self._gateway, self._http_filters),
+                ([(port.number, port.host_port) for port in self._gateway], self._http_filters),
                 lambda: {made.name: made for made in self._gateway_listeners()},
             )
         if not self._binds:
