@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import yaml
 from mesh import Mesh
 
 NAMESPACE = "shop"
+PAUSE_S = 0.005  # of a busy client: the processes that it waits for share its cores
 ECHO = '''
 """Answers each request with who it is and what came: GET /slow?s=SECONDS takes its time."""
 
@@ -176,7 +178,7 @@ class Load:
 
 
 @contextlib.contextmanager
-def busy(edge: Edge, clients: int = 4, **headers: str) -> Iterator[Load]:
+def busy(edge: Edge, clients: int = 2, **headers: str) -> Iterator[Load]:
     """Clients that ask one request after the other over kept connections during the block."""
     load, done = Load(), threading.Event()
     sent = {"host": "www.example.com", **headers}
@@ -188,6 +190,7 @@ def busy(edge: Edge, clients: int = 4, **headers: str) -> Iterator[Load]:
                     load.statuses[client.get("/", headers=sent).status_code] += 1
                 except httpx.HTTPError as error:
                     load.failed.append(repr(error))
+                time.sleep(PAUSE_S)
 
     threads = [threading.Thread(target=ask) for _ in range(clients)]
     for thread in threads:

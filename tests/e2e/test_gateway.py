@@ -210,7 +210,7 @@ def test_the_lane_keeps_what_the_route_says(edge: Edge) -> None:
 def test_the_lanes_instance_dies_and_comes_back(edge: Edge) -> None:
     name = "page-v3-dev-0.shop"
     before = edge.mesh.processes()[name]["pid"]
-    with busy(edge, clients=2, uid="100") as load:
+    with busy(edge, uid="100") as load:
         for _ in range(3):
             eventually(lambda: edge.mesh.processes()[name]["pid"])
             os.kill(edge.mesh.processes()[name]["pid"], signal.SIGKILL)
@@ -223,9 +223,10 @@ def test_the_lanes_instance_dies_and_comes_back(edge: Edge) -> None:
     assert not load.failed
 
 
+@pytest.mark.slow
 def test_rules_change_under_load_and_no_request_fails(edge: Edge) -> None:
     with busy(edge) as load:
-        for turn in range(6):
+        for turn in range(2):
             weight = 20 + 10 * turn
             both = [to("page", "v1", 100 - weight), to("page", "v2", weight)]
             edge.mesh.apply(rules([{"route": both}]))
@@ -372,3 +373,19 @@ def test_without_envoy_up_says_what_to_install(
     with running(directory, env={"PYTHONPATH": path}) as mesh:
         assert "pip install 'meltemi[gateway]'" in mesh.output.read_text()
         assert "pip install 'meltemi[gateway]'" in mesh.meltemi("status").out
+
+
+def test_the_gateway_is_the_first_hop_of_a_trace(edge: Edge) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    edge.get("/", uid="100", traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    receiver = edge.mesh.meltemi("status", "-o", "json").json()["traces"]["receiver"]
+
+    def hops() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = httpx.get(f"{receiver}/api/traces/{trace}").json()["hops"]
+        return found
+
+    eventually(lambda: len(hops()) == 2)
+    gateway, page = hops()
+    assert (gateway["service"], gateway["instance"]) == ("edge-gateway", "edge-gateway-0")
+    assert (page["service"], page["parent"]) == ("page", gateway["id"])
+    assert (page["mark"], page["lane"]) == ("dev", "dev")

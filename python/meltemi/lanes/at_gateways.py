@@ -60,6 +60,7 @@ def _in_lane(base: HttpRoute, group: LaneGroup, lane: Lane, hosts: set[str]) -> 
     return replace(
         base,
         name=name,
+        lane=lane.name,
         matches=tuple(replace(each, headers=(*each.headers, mark)) for each in matches),
         destinations=tuple(_destinations(base.destinations, lane, hosts)),
     )

@@ -14,12 +14,14 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 
 from meltemi.controlplane.state import short_path
 from meltemi.local.proxyless import ProxylessNode
+from meltemi.xds.resource import TRACER
 
 log = logging.getLogger("meltemi.local")
 
@@ -31,6 +33,9 @@ that is replaced."""
 DRAIN_POLL_S: Final = 0.05
 MOST_OF_A_REGEX: Final = 32768
 """Istio's; Envoy's own 100 would refuse the marks of lanes, and many regexes of users."""
+FLUSH_MS: Final = 250
+"""Spans are sent after this at the latest: who looks at the way of a request waits for them."""
+FLUSHED_SPANS: Final = 100
 MISSING: Final = "needs Envoy, which is not installed: pip install 'meltemi[gateway]'"
 
 _READ: Final = "/(?:ready|stats|stats/prometheus|config_dump|clusters|listeners|server_info|certs)"
@@ -39,6 +44,7 @@ _MANAGER: Final = (
 )
 _ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
 _OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_DETECTORS: Final = "envoy.extensions.tracers.opentelemetry.resource_detectors.v3"
 _ADS: Final = {"ads": {}, "resource_api_version": "V3"}
 
 
@@ -78,8 +84,11 @@ class Gateway:
             "--drain-time-s", str(DRAIN_S), "--drain-strategy", "immediate",
         )  # fmt: skip
 
-    def bootstrap(self, xds_address: str, token: str) -> dict[str, Any]:
-        """Envoy's configuration before the control plane says more."""
+    def bootstrap(
+        self, xds_address: str, token: str, environment: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Envoy's configuration before the control plane says more. OpenTelemetry's variables in
+        its `environment` say where its spans go."""
         host, _, port = xds_address.rpartition(":")
         said = {"key": "authorization", "value": f"Bearer {token}"}
         service = {
@@ -89,8 +98,12 @@ class Gateway:
             },
             "initial_metadata": [said],
         }
+        traces = exporter(environment or {}, self._pod)
+        metadata = self._node.metadata()
+        if traces is not None:
+            metadata[TRACER] = traces.tracer
         return {
-            "node": {"id": self._id, "cluster": self._pod, "metadata": self._node.metadata()},
+            "node": {"id": self._id, "cluster": self._pod, "metadata": metadata},
             "admin": {"address": {"pipe": {"path": self.admin_socket, "mode": 0o600}}},
             "cluster_manager": {
                 "upstream_bind_config": {"source_address": _at(self.address, 0)["socket_address"]}
@@ -99,7 +112,11 @@ class Gateway:
                 "layers": [
                     {
                         "name": "static",
-                        "static_layer": {"re2.max_program_size.error_level": MOST_OF_A_REGEX},
+                        "static_layer": {
+                            "re2.max_program_size.error_level": MOST_OF_A_REGEX,
+                            "tracing.opentelemetry.flush_interval_ms": FLUSH_MS,
+                            "tracing.opentelemetry.min_flush_spans": FLUSHED_SPANS,
+                        },
                     }
                 ]
             },
@@ -117,6 +134,7 @@ class Gateway:
                 "clusters": [
                     _xds(host.strip("[]"), int(port)),
                     _cluster("admin", {"pipe": {"path": self.admin_socket}}),
+                    *([traces.cluster] if traces else []),
                 ],
                 "listeners": [self._admin_listener()],
             },
@@ -161,6 +179,50 @@ class Gateway:
             "enable_reuse_port": False,
             "filter_chains": [{"filters": filters}],
         }
+
+
+class Exporter(NamedTuple):
+    """Where spans go, in Envoy's words."""
+
+    tracer: dict[str, Any]
+    cluster: dict[str, Any]
+
+
+def exporter(environment: Mapping[str, str], pod: str) -> Exporter | None:
+    """What OpenTelemetry's variables ask for; None where they name no endpoint. Envoy sends OTLP in
+    plain HTTP alone."""
+    url = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or ""
+    if not url and (base := environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")):
+        url = f"{base.rstrip('/')}/v1/traces"
+    if not url:
+        return None
+    protocol = (
+        environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+        or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+        or "http/protobuf"
+    )
+    parts = urlsplit(url)
+    if parts.scheme != "http" or protocol != "http/protobuf" or not parts.hostname:
+        log.warning("%s sends no spans: a gateway exports to http:// in http/protobuf only", pod)
+        return None
+    detector = f"{_DETECTORS}.EnvironmentResourceDetectorConfig"
+    config: dict[str, Any] = {
+        "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+        "service_name": environment.get("OTEL_SERVICE_NAME") or pod,
+        "http_service": {"http_uri": {"uri": url, "cluster": "otlp", "timeout": "5s"}},
+    }
+    if environment.get("OTEL_RESOURCE_ATTRIBUTES"):
+        config["resource_detectors"] = [
+            {
+                "name": "envoy.tracers.opentelemetry.resource_detectors.environment",
+                "typed_config": {"@type": f"type.googleapis.com/{detector}"},
+            }
+        ]
+    cluster = _cluster("otlp", _at(parts.hostname, parts.port or 80))
+    return Exporter(
+        {"name": "envoy.tracers.opentelemetry", "typed_config": config},
+        {**cluster, "type": "STRICT_DNS"},
+    )
 
 
 def _xds(host: str, port: int) -> dict[str, Any]:

@@ -369,12 +369,13 @@ class Replica:
             log.error("%s %s", self.key, gateway.MISSING)
             return None
         token = up.token(self._instance["node_id"])
-        up.state.write(self._bootstrap, of.bootstrap(up.xds_address(), token))
+        environment = {**up.environment(), **self._instance["environment"]}
+        up.state.write(self._bootstrap, of.bootstrap(up.xds_address(), token, environment))
         return Process(
             self.key,
             Command(
                 of.arguments(binary, up.state.root / self._bootstrap),
-                {**os.environ, **self._workload["env"]},
+                environment,
                 up.state.root,
             ),
             up.state.logs / f"{self.key}.log",

@@ -136,6 +136,8 @@ class HttpRoute:
     rewrite: Rewrite | None = None
     fault: Fault | None = None
     mirrors: tuple[Mirror, ...] = ()
+    lane: str = ""
+    """Whose requests it is for."""
 
 
 @dataclass(frozen=True, slots=True)

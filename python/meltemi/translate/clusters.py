@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from meltemi.lanes import subset_name
 from meltemi.model import (
     ConnectionPool,
     ConsistentHash,
@@ -29,6 +30,9 @@ MAX_RING_SIZE: Final = 8 * 1024 * 1024
 """Envoy's own limit."""
 
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+LANE_SUBSET: Final = subset_name("")
+"""How the subsets of lanes begin."""
 
 UPSTREAM_OPTIONS: Final = "meltemi.upstream"
 REFUSE: Final = "refuse"
@@ -80,6 +84,8 @@ def upstreams(
         for subset in rules.subsets(rule).values():
             policy = rules.policy(rule, subset if subset.name else None, port.number)
             members = tuple(endpoints.selected(served_by, subset))
+            if dialect is Dialect.ENVOY:
+                members = tuple(_in_lane(members, subset.name))
             if dialect is Dialect.KITEX:  # it asks the endpoints of all priorities alike
                 members = tuple(each for each in members if not each.priority)
             dns, refuse = _reach(service, policy, served_by, dialect)
@@ -98,6 +104,13 @@ def upstreams(
                 unmarked=unmarked,
             )
             yield upstream, () if refuse else members
+
+
+def _in_lane(members: Iterable[Endpoint], subset: str) -> Iterator[Endpoint]:
+    """Each with the lane that it is of: Envoy's spans know an endpoint by its metadata alone."""
+    own = subset.removeprefix(LANE_SUBSET)
+    for each in members:
+        yield each if each.lane or own == subset else replace(each, lane=own)
 
 
 def _served_by(
@@ -232,6 +245,8 @@ def _metadata(upstream: Upstream, dialect: Dialect) -> dict[str, Any]:
     own = {REFUSE: upstream.refuse, UNMARKED: list(upstream.unmarked)}
     if dialect.is_engine and any(own.values()):
         made["meltemi"] = struct({name: value for name, value in own.items() if value})
+    if dialect is Dialect.ENVOY:
+        made["meltemi"] = struct({"service": name})
     return made
 
 

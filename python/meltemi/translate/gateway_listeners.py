@@ -27,11 +27,15 @@ _CONNECTION_WINDOW: Final = 1024 * 1024
 
 
 def listener(
-    address: str, number: int, port: int, http_filters: Iterable[Mapping[str, Any]]
+    address: str,
+    number: int,
+    port: int,
+    http_filters: Iterable[Mapping[str, Any]],
+    tracer: Mapping[str, Any] | None = None,
 ) -> Any:
     """At `address:number`, with the routes of the gateway's `port`; `http_filters` (JSON of
-    protobuf) come before the router."""
-    manager = messages.pack(_manager(port, http_filters))
+    protobuf) come before the router. Spans are made where there is a `tracer` for them."""
+    manager = messages.pack(_manager(port, http_filters, tracer))
     made = listeners.listener(
         address, number, "OUTBOUND", {"name": FILTER, "typed_config": manager}
     )
@@ -41,7 +45,9 @@ def listener(
     return made
 
 
-def _manager(port: int, http_filters: Iterable[Mapping[str, Any]]) -> Any:
+def _manager(
+    port: int, http_filters: Iterable[Mapping[str, Any]], tracer: Mapping[str, Any] | None
+) -> Any:
     return messages.message(f"{_MANAGER}.HttpConnectionManager")(
         stat_prefix=f"outbound_0.0.0.0_{port}",
         rds={
@@ -57,6 +63,7 @@ def _manager(port: int, http_filters: Iterable[Mapping[str, Any]]) -> Any:
             _filter(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault"),
             _filter(ROUTER_FILTER, "envoy.extensions.filters.http.router.v3.Router"),
         ],
+        tracing=_tracing(tracer) if tracer else None,
         server_name=SERVER_NAME,
         use_remote_address={"value": True},
         internal_address_config={},
@@ -72,6 +79,33 @@ def _manager(port: int, http_filters: Iterable[Mapping[str, Any]]) -> Any:
             "initial_connection_window_size": {"value": _CONNECTION_WINDOW},
         },
     )
+
+
+def _tracing(tracer: Mapping[str, Any]) -> dict[str, Any]:
+    """Spans of each request, and of each attempt with what is known of its upstream."""
+    return {
+        "provider": {"name": tracer["name"], "typed_config": _typed(tracer["typed_config"])},
+        "spawn_upstream_span": {"value": True},
+        "custom_tags": [
+            _tag("meltemi.mark", "route", "mark"),
+            _tag("meltemi.lane", "host", "lane"),
+            _tag("peer.service", "cluster", "service"),
+        ],
+    }
+
+
+def _tag(name: str, of: str, key: str) -> dict[str, Any]:
+    """From the metadata `meltemi` of the route, the cluster or the endpoint."""
+    metadata_key = {"key": "meltemi", "path": [{"key": key}]}
+    return {"tag": name, "metadata": {"kind": {of: {}}, "metadata_key": metadata_key}}
+
+
+def _typed(config: Mapping[str, Any]) -> Any:
+    """A message that we need no descriptor of."""
+    given = dict(config)
+    made = messages.message("xds.type.v3.TypedStruct")(type_url=given.pop("@type"))
+    made.value.update(given)
+    return messages.pack(made)
 
 
 def _filter(name: str, message: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from meltemi.translate import http_matches, retries
 from meltemi.translate.gateways import GatewayPort, RouteOf, VirtualHost
 from meltemi.translate.http_routes import NO_ROUTE, NOT_FOUND, NOT_IMPLEMENTED, header_changes
 from meltemi.translate.routes import hash_policy
-from meltemi.translate.structs import duration
+from meltemi.translate.structs import duration, struct
 from meltemi.xds import messages
 
 FAULT_FILTER: Final = "envoy.filters.http.fault"
@@ -92,15 +92,16 @@ def _routes(port: GatewayPort, routes: Iterable[RouteOf]) -> Iterator[dict[str, 
             yield {
                 "name": label,
                 "match": _match(match),
-                "metadata": {"filter_metadata": {"istio": {"fields": {"config": _config(rule)}}}},
+                "metadata": {"filter_metadata": _metadata(rule, route.lane)},
                 **rest,
             }
 
 
-def _config(rule: str) -> dict[str, str]:
+def _metadata(rule: str, lane: str) -> dict[str, Any]:
     namespace, _, own = rule.partition("/")
-    kind = "/apis/networking.istio.io/v1/namespaces/{}/virtual-service/{}"
-    return {"string_value": kind.format(namespace, own)}
+    config = f"/apis/networking.istio.io/v1/namespaces/{namespace}/virtual-service/{own}"
+    made = {"istio": struct({"config": config})}
+    return made | {"meltemi": struct({"mark": lane})} if lane else made
 
 
 def _match(of: HttpMatch) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -26,7 +26,7 @@ from meltemi.translate.index import Index
 from meltemi.translate.listeners import LOOPBACK, InboundPort, OutboundPort
 from meltemi.translate.views import View
 from meltemi.xds import messages
-from meltemi.xds.resource import Client, Node, Resource
+from meltemi.xds.resource import TRACER, Client, Node, Resource
 
 _BINDING = (Client.SIDECAR, Client.ENVOY)
 """Who has sockets that applications and other proxies connect to."""
@@ -35,6 +35,17 @@ _BINDING = (Client.SIDECAR, Client.ENVOY)
 def is_nobody(index: Index, node: Node) -> bool:
     """Whether it has neither a place in the mesh nor sockets: all those get the same."""
     return node.client not in _BINDING and index.place(node) is None
+
+
+def _tracer(node: Node) -> dict[str, Any] | None:
+    """Where a gateway said that its spans go; None also where that is not Envoy's form."""
+    said = node.metadata.get(TRACER)
+    if not isinstance(said, Mapping) or not isinstance(said.get("name"), str):
+        return None
+    config = said.get("typed_config")
+    if not isinstance(config, Mapping) or not isinstance(config.get("@type"), str):
+        return None
+    return {"name": said["name"], "typed_config": dict(config)}
 
 
 class Proxy:
@@ -50,6 +61,7 @@ class Proxy:
         self._address = own if is_ip(own) else LOOPBACK
         self._is_sidecar = place is not None and place.workload.mode is MeshMode.SIDECAR
         self._http_filters: list[dict[str, Any]] = []
+        self._tracer = _tracer(node)
         self._gateway: tuple[GatewayPort, ...] = ()
         self._is_gateway = node.client is Client.ENVOY and (
             place is not None and place.workload.mode is MeshMode.GATEWAY
@@ -77,7 +89,11 @@ class Proxy:
         if self._is_gateway:
             return self._builder.memo.get(
                 ("gateway listeners", self._address),
-                ([(port.number, port.host_port) for port in self._gateway], self._http_filters),
+                (
+                    [(port.number, port.host_port) for port in self._gateway],
+                    self._http_filters,
+                    self._tracer,
+                ),
                 lambda: {made.name: made for made in self._gateway_listeners()},
             )
         if not self._binds:
@@ -123,13 +139,14 @@ class Proxy:
                 yield self._builder.resource(
                     messages.LISTENER,
                     names.listener(address, number),
-                    (port.number, self._http_filters),
+                    (port.number, self._http_filters, self._tracer),
                     functools.partial(
                         gateway_listeners.listener,
                         address,
                         number,
                         port.number,
                         self._http_filters,
+                        self._tracer,
                     ),
                     of="gateway",
                 )

@@ -34,6 +34,10 @@ RESOURCE_IN_SOTW: Final = "xds.config.resource-in-sotw"
 """The client feature that allows the `Resource` wrapper in state-of-the-world answers."""
 
 
+TRACER: Final = "MELTEMI_TRACER"
+"""In the metadata of a node: Envoy's tracer (`name`, `typed_config`), for its listeners."""
+
+
 @dataclass(frozen=True)
 class Node:
     """Who is at the other end of a stream, read once from its first request. Equal by its id."""
