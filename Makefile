@@ -1,6 +1,6 @@
 # `make help` lists what there is. Everything sets up what it needs; nothing else has to be done before.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-python test-rust interop check bench microbench profile fuzz sanitize fmt clean
+.PHONY: help setup build demo test test-python test-rust interop check page bench microbench profile fuzz sanitize fmt clean
 SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,6 +39,7 @@ test-rust: ## Run the tests of the crates
 	cargo test --locked --workspace --quiet
 
 test-python: build ## Run the Python and end-to-end tests
+	@scripts/install_browser.sh
 	$(BIN)/python -m pytest
 
 interop: build ## Test against Envoy, istiod and Kitex (need Go), Apache Dubbo (a JDK and Maven), PyPI's clients
@@ -58,6 +59,10 @@ check: build ## Check format, lint, types, imports, crate edges, licences and so
 	$(BIN)/python scripts/check_crates.py
 	$(BIN)/python scripts/check_licences.py
 	$(BIN)/python scripts/descriptors.py --check
+	$(BIN)/python scripts/page.py --check
+
+page: setup ## Build and test the page of Bookinfo (needs Node 20; the built files are committed)
+	$(BIN)/python scripts/page.py
 
 bench: build ## Compare with a direct connection and with Envoy (QUICK=1: one point)
 	cargo build --locked --release --quiet -p meltemi-bench
@@ -82,5 +87,5 @@ fmt: setup ## Format everything
 	cargo fmt --all
 
 clean: ## Remove what was built
-	rm -rf target .venv .cache bench/results.json bench/results.txt \
+	rm -rf target .venv .cache page/node_modules page/screenshots bench/results.json bench/results.txt \
 		bench/profile.svg bench/profile.txt

@@ -43,8 +43,12 @@ PYTHON_ALLOWED = (
 )
 
 
+# Of packages that build or test the page, and of which nothing is in it.
+NODE_TOOLS_ALLOWED = RUST_ALLOWED | {"CC-BY-4.0", "MPL-2.0"}
+
+
 def main() -> int:
-    problems = [*rust(), *python()]
+    problems = [*rust(), *python(), *node()]
     for problem in problems:
         print(problem, file=sys.stderr)
     return bool(problems)
@@ -84,6 +88,20 @@ def python() -> list[str]:
             word in package["License"].lower() for word in PYTHON_ALLOWED
         ):
             problems.append(f"{package['Name']}: licence {package['License']!r} is not allowed")
+    return problems
+
+
+def node() -> list[str]:
+    """Every package of the page's lock has a hash, comes from the registry, and may be used."""
+    packages = json.loads((ROOT / "page/package-lock.json").read_text())["packages"]
+    problems = []
+    for path, package in packages.items():
+        name = path.rpartition("node_modules/")[2]
+        allowed = NODE_TOOLS_ALLOWED if package.get("dev") else RUST_ALLOWED
+        if name and package.get("license") not in allowed:
+            problems.append(f"{name}: licence {package.get('license')!r} is not allowed")
+        if name and not package.get("integrity", "").startswith("sha512-"):
+            problems.append(f"{name}: no hash in page/package-lock.json")
     return problems
 
 

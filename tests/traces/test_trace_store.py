@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from meltemi.traces.hops import Way
 from meltemi.traces.spans import Kind, Source, Span
-from meltemi.traces.store import Limits, Store
+from meltemi.traces.store import SETTLED_S, Limits, Store
 
 SMALL = Limits(traces=3, spans=8, spans_of_a_trace=4, age_s=60)
 
@@ -65,6 +65,15 @@ def test_a_graph_is_of_the_last_minutes() -> None:
     store.add([served(2, service="new")], now=30)
     assert [node.service for node in store.graph(20, now=40).nodes] == ["new"]
     assert [node.service for node in store.graph(40, now=40).nodes] == ["new", "old"]
+
+
+def test_a_graph_waits_a_moment_for_what_is_missing() -> None:
+    store = Store(SMALL)
+    store.add([served(1, span=2, parent=1, service="b")], now=0)
+    assert store.graph(60, now=1).nodes == ()
+    assert [node.service for node in store.graph(60, now=SETTLED_S).nodes] == ["b"]
+    store.add([served(2, service="a")], now=10)
+    assert [node.service for node in store.graph(5, now=10).nodes] == ["a"]
 
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 9), st.floats(0, 50)), max_size=60))

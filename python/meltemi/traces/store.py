@@ -23,6 +23,8 @@ class Limits:
 
 
 DEFAULT: Final = Limits()
+SETTLED_S: Final = 3.0
+"""After this, spans that are missing are not waited for: the graph has what came."""
 
 
 @dataclass(slots=True)
@@ -64,10 +66,14 @@ class Store:
         return None if trace is None else _way(trace)
 
     def graph(self, seconds: float, now: float) -> Graph:
-        """Of the traces that began at most so many seconds ago."""
+        """Of the traces that began at most so many seconds ago, and are complete or settled."""
         self._trim(now)
-        recent = (trace for trace in self._traces.values() if trace.began >= now - seconds)
-        return graph(_way(trace).hops for trace in recent)
+        recent = [trace for trace in self._traces.values() if trace.began >= now - seconds]
+        return graph(
+            _way(trace).hops
+            for trace in recent
+            if trace.began <= now - SETTLED_S or _way(trace).complete
+        )
 
     def counts(self) -> tuple[int, int]:
         """How many traces and spans are held."""
