@@ -20,6 +20,7 @@ DOCUMENTS = (
     "docs/operations.md",
     "docs/without-sidecar.md",
     "docs/proxyless-guide.md",
+    "docs/lanes.md",
 )
 PAGES = (*DOCUMENTS, "docs/proxyless.md", "docs/proxyless-http-grpc.md", "docs/proxyless-thrift.md")
 """With those whose examples are run in `tests/proxyless`."""

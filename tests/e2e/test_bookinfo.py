@@ -173,7 +173,7 @@ def test_a_lane_without_an_instance_is_left_and_come_back_to_at_the_next_hop(sit
 
 
 def test_a_strict_lane_without_an_instance_fails_its_own_requests_alone(site: Site) -> None:
-    with site.edited("rules.yaml", PERMISSIVE, STRICT):
+    with site.edited("lanes.yaml", PERMISSIVE, STRICT):
         with site.without("ratings-v2"):
             eventually(lambda: site.get(DEV).status_code == 500, 20)
             refused = [site.get(DEV) for _ in range(20)]

@@ -71,7 +71,7 @@ def shop(
                 "POD_NAMESPACE": "default",
                 "MELTEMI_XDS_ADDRESS": server.xds,
                 "MELTEMI_XDS_LAST_KNOWN": "off",
-                "COLOURING": str(EXAMPLES / "bookinfo" / "rules.yaml"),
+                "COLOURING": str(EXAMPLES / "bookinfo" / "lanes.yaml"),
                 **more,
             }
             stack.enter_context(_process(program, environment))

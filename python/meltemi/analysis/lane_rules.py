@@ -18,11 +18,13 @@ from meltemi.config.rules.names import full_host
 from meltemi.config.virtual_services import holds_for_mesh, hosts
 from meltemi.lanes import subset_name
 from meltemi.lanes.compile import Owner, owners
-from meltemi.lanes.routes import ATTRIBUTES, HEADER, marked, name_of, open_lanes
-from meltemi.model import BASELINE, LaneGroup, Mesh, Service, WorkloadSelector
+from meltemi.lanes.routes import ATTRIBUTES, HEADER, lanes_at, marked, name_of
+from meltemi.model import BASELINE, Mesh, Service, WorkloadSelector
 from meltemi.model.protocol import TCP
 
 _AERAKI: Final = "metaprotocol.aeraki.io/v1alpha1"
+_KEPT: Final = ("timeout", "retries", "headers")
+"""What a route of a lane takes over from the one that takes every request."""
 
 
 def stands_for(
@@ -84,7 +86,7 @@ def _followed(objects: Sequence[Object], host: str) -> list[Object]:
 def _new_virtual_service(owner: Owner, service: Service) -> Shown:
     spec = {
         "hosts": [service.hostname],
-        "http": [*_lanes(owner.group, service), *_routes(service, BASELINE, [])],
+        "http": [*_lanes(owner, service), *_routes(service, BASELINE, [])],
     }
     name = name_of(owner.group, service)
     return Shown(document(ISTIO, "VirtualService", service.namespace, name, spec))
@@ -101,7 +103,10 @@ def _virtual_service(
     spec = copy.deepcopy(written.raw["spec"])
     for route in spec["http"]:
         _narrow_to_baseline(route, host, namespace)
-    spec["hosts"], spec["http"] = [host], [*_lanes(owner.group, service), *spec["http"]]
+    everything: dict[str, Any] = next((r for r in spec["http"] if not r.get("match")), {})
+    said = {field: everything[field] for field in _KEPT if field in everything}
+    in_lanes = [{**lane, **copy.deepcopy(said)} for lane in _lanes(owner, service)]
+    spec["hosts"], spec["http"] = [host], [*in_lanes, *spec["http"]]
     return Shown(document(ISTIO, "VirtualService", namespace, name, spec))
 
 
@@ -122,8 +127,9 @@ def _rest(written: Object, owned: dict[str, Owner]) -> Iterator[Shown]:
         yield Shown(document(ISTIO, "VirtualService", namespace, written.ref.name, left))
 
 
-def _lanes(group: LaneGroup, service: Service) -> Iterator[dict[str, Any]]:
-    for lane in open_lanes(group):
+def _lanes(owner: Owner, service: Service) -> Iterator[dict[str, Any]]:
+    group = owner.group
+    for lane in lanes_at(group, owner.service, service):
         mark = {"headers": {HEADER: {"regex": marked(group, lane).value}}}
         callers = group.marks_from or (WorkloadSelector(),)
         yield from _routes(service, lane.name, [mark | _of_caller(who) for who in callers])
@@ -161,7 +167,7 @@ def _meta_routers(objects: Sequence[Object], owner: Owner, service: Service) -> 
     lanes = [
         _meta_route(service, lane.name, {attribute: {"regex": marked(owner.group, lane).value}})
         for attribute in ATTRIBUTES
-        for lane in open_lanes(owner.group)
+        for lane in lanes_at(owner.group, owner.service, service)
     ]
     written = [
         item

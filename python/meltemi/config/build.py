@@ -18,7 +18,7 @@ from meltemi.config.schema.application_protocol import ApplicationProtocolSpec
 from meltemi.config.schema.types import pairs
 from meltemi.config.schema.workload import WorkloadSpec
 from meltemi.lanes import with_lanes
-from meltemi.lanes.at_gateways import at_gateway
+from meltemi.lanes.at_gateways import at_gateway, lanes_of
 from meltemi.lanes.compile import Rules
 from meltemi.model import (
     ApplicationProtocol,
@@ -97,12 +97,12 @@ class AtGateways:
     ) -> tuple[VirtualService, ...]:
         """The same tuple where nothing changed."""
         said = self._remembered.of(of_kind(objects, "VirtualService"))
-        hosts = frozenset(services) if groups else frozenset()
-        made_from = (said, groups, hosts)
+        lanes = lanes_of(groups, services)
+        made_from = (said, lanes)
         if made_from != self._made_from:
             self._made_from = made_from
             written = [each for each in said if each is not None]
-            self._made = tuple(at_gateway(each, groups, hosts) for each in written)
+            self._made = tuple(at_gateway(each, lanes) for each in written)
         return self._made
 
 

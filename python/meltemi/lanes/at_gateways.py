@@ -6,50 +6,71 @@ rewrite, its timeout. Where a service stands at the edge is not the lane's matte
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from meltemi.lanes.compile import Owner, owners
-from meltemi.lanes.routes import HEADER, marked, open_lanes, subset_name, to_baseline
+from meltemi.lanes.compile import owners
+from meltemi.lanes.routes import (
+    HEADER,
+    lanes_at,
+    marked,
+    open_lanes,
+    subset_name,
+    to_baseline,
+)
 from meltemi.model import (
     HttpDestination,
     HttpMatch,
     HttpRoute,
     Lane,
     LaneGroup,
+    Service,
     VirtualService,
 )
 
 
-def at_gateway(
-    rule: VirtualService, groups: Sequence[LaneGroup], services: Collection[str]
-) -> VirtualService:
-    """`rule` with a route for each lane of the hosts that it leads to, before the route there is.
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """Those that a host has."""
 
-    A host that is none of `services` has no lanes."""
-    by_host = {host: owner for host, owner in owners(groups).items() if host in services}
-    if not by_host:
+    group: LaneGroup
+    lanes: tuple[Lane, ...]
+
+
+def lanes_of(groups: Sequence[LaneGroup], services: Mapping[str, Service]) -> dict[str, Lanes]:
+    """By host. A host that is none of `services` has no lanes."""
+    return {
+        host: Lanes(owner.group, lanes_at(owner.group, owner.service, services[host]))
+        for host, owner in owners(groups).items()
+        if host in services
+    }
+
+
+def at_gateway(rule: VirtualService, lanes: Mapping[str, Lanes]) -> VirtualService:
+    """`rule` with a route for each lane of the hosts that it leads to, before the one there is."""
+    if not lanes:
         return rule
     return replace(
-        rule, routes=tuple(each for route in rule.routes for each in _routes(route, by_host))
+        rule, routes=tuple(each for route in rule.routes for each in _routes(route, lanes))
     )
 
 
-def _routes(route: HttpRoute, by_host: dict[str, Owner]) -> Iterator[HttpRoute]:
-    hosts = dict.fromkeys(to.destination.host for to in route.destinations)
-    groups = {
-        (by_host[host].group.namespace, by_host[host].group.name): by_host[host].group
-        for host in hosts
-        if host in by_host
-    }
+def _routes(route: HttpRoute, lanes: Mapping[str, Lanes]) -> Iterator[HttpRoute]:
+    hosts = [
+        host
+        for host in dict.fromkeys(to.destination.host for to in route.destinations)
+        if host in lanes
+    ]
     base = route
     for host in hosts:
-        if host in by_host:
-            base = to_baseline(base, host)
+        base = to_baseline(base, host)
+    groups = {(each.namespace, each.name): each for each in (lanes[host].group for host in hosts)}
     for group in groups.values():
-        theirs = {host for host, owner in by_host.items() if owner.group is group}
+        theirs = [host for host in hosts if lanes[host].group is group]
         for lane in open_lanes(group):
-            yield _in_lane(base, group, lane, theirs)
+            at = {host for host in theirs if lane in lanes[host].lanes}
+            if at:
+                yield _in_lane(base, group, lane, at)
     yield base
 
 

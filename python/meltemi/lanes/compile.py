@@ -6,7 +6,7 @@ the baseline's. Clients of any kind follow the same: who reads a VirtualService,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from meltemi.lanes import routes, subsets
 from meltemi.lanes.routes import name_of, subset_name
 from meltemi.model import (
     DestinationRule,
+    Lane,
     LaneGroup,
     LaneService,
     MetaRouter,
@@ -118,24 +119,35 @@ def _with_http_routes(
         others = tuple(each for each in rule.hosts if each != host)
         if others:
             made.append(replace(rule, hosts=others))
-        made.append(_virtual_service(rule, owner, host))
+        made.append(_virtual_service(rule, owner, service))
         for_all = for_all or _for_all(rule.export_to)
     if for_all:
         return made
     wild = [(each, rule) for rule in rules for each in rule.hosts if _wild(host, each)]
     for _, rule in sorted(wild, key=lambda found: -len(found[0])):
-        made.append(_virtual_service(rule, owner, host))
+        made.append(_virtual_service(rule, owner, service))
         if _for_all(rule.export_to):
             return made
     new = VirtualService(service.namespace, name_of(owner.group, service), (host,), ())
-    return [*made, _virtual_service(new, owner, host)]
+    return [*made, _virtual_service(new, owner, service)]
 
 
-def _virtual_service(rule: VirtualService, owner: Owner, host: str) -> VirtualService:
+def _virtual_service(rule: VirtualService, owner: Owner, service: Service) -> VirtualService:
     """For the host alone; without routes of its own it leads to the baseline."""
+    host = service.hostname
+    lanes = _lanes(owner, service, bool(rule.routes))
     own = tuple(routes.to_baseline(route, host) for route in rule.routes)
     own = own or (routes.http_baseline(host),)
-    return replace(rule, hosts=(host,), routes=(*routes.http_lanes(owner.group, host), *own))
+    in_lanes = routes.http_lanes(owner.group, lanes, host, rule.routes)
+    return replace(rule, hosts=(host,), routes=(*in_lanes, *own))
+
+
+def _lanes(owner: Owner, service: Service, has_routes: bool) -> Sequence[Lane]:
+    """Routes that people wrote decide where a lane without instances goes; where there are none,
+    its own cluster does, which is counted as the lane's."""
+    if has_routes:
+        return routes.lanes_at(owner.group, owner.service, service)
+    return routes.open_lanes(owner.group)
 
 
 def _with_meta_routes(
@@ -143,20 +155,23 @@ def _with_meta_routes(
 ) -> list[MetaRouter]:
     host = service.hostname
     made = [
-        _meta_router(router, owner, host) if router.host == host else router for router in routers
+        _meta_router(router, owner, service) if router.host == host else router
+        for router in routers
     ]
     if any(router.host == host and _for_all(router.export_to) for router in routers):
         return made
     new = MetaRouter(service.namespace, name_of(owner.group, service), host, ())
-    return [*made, _meta_router(new, owner, host)]
+    return [*made, _meta_router(new, owner, service)]
 
 
-def _meta_router(router: MetaRouter, owner: Owner, host: str) -> MetaRouter:
+def _meta_router(router: MetaRouter, owner: Owner, service: Service) -> MetaRouter:
+    host = service.hostname
+    lanes = _lanes(owner, service, bool(router.routes))
     own = tuple(routes.meta_to_baseline(route, host) for route in router.routes)
     return replace(
         router,
         routes=(
-            *routes.meta_lanes(owner.group, host),
+            *routes.meta_lanes(owner.group, lanes, host),
             *(own or (routes.meta_baseline(host),)),
         ),
         lanes_only=not own,

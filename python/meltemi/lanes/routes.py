@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,6 +15,7 @@ from meltemi.model import (
     HttpRoute,
     Lane,
     LaneGroup,
+    LaneService,
     MetaRoute,
     Service,
     StringMatch,
@@ -46,18 +47,46 @@ def open_lanes(group: LaneGroup) -> list[Lane]:
     return sorted(lanes, key=lambda lane: (-lane.priority, lane.name))
 
 
+def lanes_at(group: LaneGroup, at: LaneService, service: Service) -> tuple[Lane, ...]:
+    """The open lanes that are not the baseline at a service: strict ones, and those that have an
+    instance there or fall back to a lane that has. Of a service without any endpoint, as where
+    none is known, all of them."""
+    instances = {endpoint.labels for _, endpoints in service.endpoints for endpoint in endpoints}
+    having = {
+        lane.name
+        for lane in group.lanes
+        if not instances or any(set(lane.labels) <= set(labels) for labels in instances)
+    }
+    reachable = having.intersection(group.fallback_of(at))
+    return tuple(
+        lane
+        for lane in open_lanes(group)
+        if lane.name in having or reachable or group.mode_of(lane, at) == "strict"
+    )
+
+
 def marked(group: LaneGroup, lane: Lane) -> StringMatch:
     return StringMatch("regex", mark_pattern(group.baggage_key, lane.name))
 
 
-def http_lanes(group: LaneGroup, host: str) -> tuple[HttpRoute, ...]:
+def http_lanes(
+    group: LaneGroup, lanes: Iterable[Lane], host: str, own: Sequence[HttpRoute]
+) -> tuple[HttpRoute, ...]:
+    """What the route of `own` that takes every request says of time, retries and headers holds in
+    a lane too."""
+    everything = (each for each in own if not each.matches)
+    said = next(everything, HttpRoute())
     return tuple(
         HttpRoute(
             name=subset_name(lane.name),
             matches=tuple(_by(group, lane)),
             destinations=_http(host, lane.name),
+            timeout_s=said.timeout_s,
+            retries=said.retries,
+            request=said.request,
+            response=said.response,
         )
-        for lane in open_lanes(group)
+        for lane in lanes
     )
 
 
@@ -88,7 +117,7 @@ def to_baseline(route: HttpRoute, host: str) -> HttpRoute:
     )
 
 
-def meta_lanes(group: LaneGroup, host: str) -> tuple[MetaRoute, ...]:
+def meta_lanes(group: LaneGroup, lanes: Sequence[Lane], host: str) -> tuple[MetaRoute, ...]:
     return tuple(
         MetaRoute(
             name=subset_name(lane.name),
@@ -96,7 +125,7 @@ def meta_lanes(group: LaneGroup, host: str) -> tuple[MetaRoute, ...]:
             destinations=_meta(host, lane.name),
         )
         for attribute in ATTRIBUTES
-        for lane in open_lanes(group)
+        for lane in lanes
     )
 
 
