@@ -37,6 +37,13 @@ def workload(app: str, lane: str, following: str = "", replicas: int = 1) -> dic
     return made
 
 
+def shared(host: str) -> dict[str, Any]:
+    """Requests to the host share upstream connections."""
+    made = document("networking.istio.io/v1", "DestinationRule", "shared", {"host": host})
+    made["metadata"]["annotations"] = hello_mesh.IN_FLIGHT
+    return made
+
+
 def caller() -> dict[str, Any]:
     made = document("meltemi.io/v1alpha1", "Workload", "caller", {"command": ["sleep", "infinity"]})
     made["metadata"]["labels"] = {"app": "caller"}
