@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 from hypothesis import given, settings
+from lane_cases import HOSTS, KEY, Case, Instance, cases, router, wanted
 from meltemi.engine import Call, NoEndpoint, Router
 from meltemi.model import (
     BASELINE,
@@ -17,7 +18,6 @@ from meltemi.model import (
     OutlierDetection,
     TrafficPolicy,
 )
-from test_lanes_hold import HOSTS, KEY, Case, Instance, cases, router, wanted
 
 HOST = HOSTS[0]
 LISTENER = f"{HOST}:9080"
