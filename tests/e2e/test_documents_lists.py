@@ -148,7 +148,16 @@ def test_the_metrics_are_those_of_the_engine() -> None:
         for name in re.findall(r"`(\w+)`", row[0])
     }
     source = (ROOT / "crates/proxy/src/stats/prometheus.rs").read_text()
-    assert listed == set(re.findall(r'"(istio_\w+)"', source)) | {"istio_requests_total"}
+    own = set(re.findall(r'"((?:istio|meltemi_lane)_\w+)"', source))
+    assert listed == own | {"istio_requests_total"}
+
+
+def test_who_answers_for_a_lane_has_the_words_that_are_listed() -> None:
+    operations = read("docs/operations.md")
+    _, _, listed = operations.partition("| `answered_by` | the endpoint that answered stood |")
+    words = re.findall(r"^\| `(\w+)` \|", listed.partition("\n\n")[0], re.MULTILINE)
+    source = (ROOT / "crates/balancer/src/stands.rs").read_text()
+    assert words == re.findall(r'\("(\w+)", self\.\w+\)', source)
 
 
 def test_the_access_log_takes_the_words_that_are_listed_and_no_other() -> None:

@@ -26,4 +26,4 @@ pub use limits::{CircuitBreakers, RetryBudget};
 pub use outlier_detection::{Consecutive, FailurePercentage, OutlierDetection, SuccessRate};
 pub use rng::Rng;
 pub use spread::Spread;
-pub use stands::Stands;
+pub use stands::{LaneCount, Stands};

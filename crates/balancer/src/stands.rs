@@ -14,6 +14,53 @@ pub enum Stands {
     Baseline,
 }
 
+/// Requests of a lane by who answered them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneCount {
+    /// An instance of the lane itself.
+    pub in_lane: u64,
+    /// One of another lane, which is asked before the baseline.
+    pub by_fallback: u64,
+    /// One of the baseline.
+    pub by_baseline: u64,
+    /// Nobody.
+    pub by_nobody: u64,
+    /// Of those that were answered outside the lane: it had a healthy instance.
+    pub leaks: u64,
+}
+
+impl LaneCount {
+    /// One more was answered by an endpoint that stands so.
+    pub const fn answered(&mut self, stands: Stands, leaks: bool) {
+        match stands {
+            Stands::Lane => self.in_lane += 1,
+            Stands::Fallback => self.by_fallback += 1,
+            Stands::Baseline => self.by_baseline += 1,
+        }
+        self.leaks += leaks as u64;
+    }
+
+    /// Adds what was counted elsewhere.
+    pub const fn add(&mut self, other: &Self) {
+        self.in_lane += other.in_lane;
+        self.by_fallback += other.by_fallback;
+        self.by_baseline += other.by_baseline;
+        self.by_nobody += other.by_nobody;
+        self.leaks += other.leaks;
+    }
+
+    /// All requests, by the word for who answered.
+    #[must_use]
+    pub const fn by_answer(&self) -> [(&'static str, u64); 4] {
+        [
+            ("lane", self.in_lane),
+            ("fallback", self.by_fallback),
+            ("baseline", self.by_baseline),
+            ("none", self.by_nobody),
+        ]
+    }
+}
+
 impl Endpoint {
     /// Whose instance it is, seen from the lane whose cluster it is in.
     #[must_use]

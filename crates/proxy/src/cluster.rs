@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use meltemi_balancer::{Balancer, Policy, Rng};
-use meltemi_resources::{Cluster, Endpoint};
+use meltemi_balancer::{Balancer, LaneCount, Policy, Rng};
+use meltemi_resources::{Cluster, Endpoint, LaneOf};
 
 use crate::connection::PoolKey;
 use crate::slots::{Id, Slots};
@@ -20,6 +20,8 @@ pub(crate) struct ClusterEntry {
     /// By the balancer's index.
     pub(crate) endpoints: Vec<Id>,
     pub(crate) counters: ClusterCounters,
+    /// Where it is the cluster of a lane of a service, or of its baseline.
+    pub(crate) lane: Option<Box<Lane>>,
     /// Connections now.
     pub(crate) connections: u32,
     /// Requests that wait for a connection, whichever it is.
@@ -28,6 +30,30 @@ pub(crate) struct ClusterEntry {
     pub(crate) retries: u32,
     /// Requests that wait for any connection to be free.
     pub(crate) waiting: VecDeque<Id>,
+}
+
+/// What became of the requests that a lane of a service was there for.
+pub(crate) struct Lane {
+    pub(crate) of: LaneOf,
+    pub(crate) count: LaneCount,
+    /// A leak was logged already.
+    pub(crate) told: bool,
+}
+
+impl Lane {
+    const fn new(of: LaneOf) -> Self {
+        Self {
+            of,
+            count: LaneCount {
+                in_lane: 0,
+                by_fallback: 0,
+                by_baseline: 0,
+                by_nobody: 0,
+                leaks: 0,
+            },
+            told: false,
+        }
+    }
 }
 
 /// An endpoint of a cluster, by address; it stays as long as something uses it.
@@ -58,6 +84,7 @@ impl ClusterEntry {
             balancer: Balancer::new(Policy::default(), &no_endpoints()),
             endpoints: Vec::new(),
             counters: ClusterCounters::default(),
+            lane: LaneOf::cluster(name).map(Lane::new).map(Box::new),
             connections: 0,
             pending: 0,
             retries: 0,

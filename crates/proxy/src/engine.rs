@@ -71,6 +71,7 @@ impl Engine {
             retired: Retired::default(),
             access_log,
             start: Instant::now(),
+            leaks: Mutex::default(),
         });
         for number in 0..workers {
             let worker_shared = Arc::clone(&shared);

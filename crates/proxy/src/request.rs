@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meltemi_balancer::Stands;
 use meltemi_codec::{Frame, ReplyTo};
 
 use crate::clock::Moment;
@@ -110,6 +111,8 @@ pub(crate) struct Request {
     /// What an endpoint is chosen by, where its route says so.
     pub(crate) hash: Option<u64>,
     pub(crate) endpoint: Id,
+    /// Of a lane's cluster: the endpoint that was picked, where it stands, and whether it leaks.
+    pub(crate) standing: (Id, Stands, bool),
     pub(crate) tried: Tried,
     pub(crate) attempts: u32,
     pub(crate) reply_to: ReplyTo,
@@ -162,6 +165,7 @@ impl Request {
             cluster: NONE,
             hash: None,
             endpoint: Id::NONE,
+            standing: (Id::NONE, Stands::Lane, false),
             tried: Tried::default(),
             attempts: 0,
             reply_to: ReplyTo::default(),
@@ -197,6 +201,7 @@ impl Request {
         self.cluster = NONE;
         self.hash = None;
         self.endpoint = Id::NONE;
+        self.standing = (Id::NONE, Stands::Lane, false);
         self.tried = Tried::default();
         self.attempts = 0;
         self.received = 0;

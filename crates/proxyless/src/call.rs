@@ -8,7 +8,7 @@ use meltemi_resources::Marks;
 use meltemi_routing::{CompiledRoute, Mutation, RetryPolicy, VirtualHost};
 
 use crate::Failure;
-use crate::lanes::{self, Standing};
+use crate::lanes::Standing;
 use crate::upstream::{Live, Picked, Place, Upstream};
 
 /// What was decided for a call: the same for all of its attempts.
@@ -273,7 +273,7 @@ impl<F> Call<F> {
         counts.answered(stands, leaks);
         if leaks && counts.is_news() {
             let answered_by = self.lane().map_or("", |lane| lane);
-            self.leak = Some(lanes::leak(&counts.of, answered_by));
+            self.leak = Some(counts.of.leak(answered_by));
         }
     }
 

@@ -18,7 +18,7 @@ mod upstream;
 pub use call::Call;
 pub use explain::{ClusterState, EndpointState, Explanation, Taken};
 pub use failure::{Failure, Grpc};
-pub use lanes::{LaneCount, LaneCounts};
+pub use meltemi_balancer::LaneCount;
 pub use refused::Refused;
 pub use router::{Router, Target};
 pub use upstream::Place;

@@ -13,8 +13,9 @@ use meltemi_routing::{
 
 use crate::call::{Call, Decision};
 use crate::choices::{Choices, Origin};
+use crate::lanes::LaneCounts;
 use crate::upstream::Upstream;
-use crate::{LaneCount, LaneCounts, Refused};
+use crate::{LaneCount, Refused};
 
 /// Decides calls by what a [`ClientSnapshot`] says, and keeps what is alive between them: the shares of
 /// weighted clusters, requests in flight, ejected endpoints, retries. All of that lives by name

@@ -9,8 +9,8 @@ use std::time::Duration;
 use meltemi_balancer::{Balancer, Peer, Rng, Seen};
 use meltemi_resources::{Cluster, Marks};
 
-use crate::lanes::Standing;
-use crate::{LaneCounts, Refused};
+use crate::Refused;
+use crate::lanes::{LaneCounts, Standing};
 
 /// The place of an endpoint that the cluster has no more.
 const GONE: usize = usize::MAX;

@@ -169,10 +169,9 @@ impl Router {
 
 fn lane_dict<'py>(py: Python<'py>, of: &LaneOf, count: &LaneCount) -> PyResult<Bound<'py, PyDict>> {
     let answered_by = PyDict::new(py);
-    answered_by.set_item("lane", count.in_lane)?;
-    answered_by.set_item("fallback", count.by_fallback)?;
-    answered_by.set_item("baseline", count.by_baseline)?;
-    answered_by.set_item("none", count.by_nobody)?;
+    for (who, requests) in count.by_answer() {
+        answered_by.set_item(who, requests)?;
+    }
     let dict = PyDict::new(py);
     dict.set_item("lane", &*of.lane)?;
     dict.set_item("service", &*of.service)?;

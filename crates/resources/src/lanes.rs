@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use meltemi_balancer::{BASELINE, Stands};
+
 use crate::Cluster;
 
 /// Before the name of a lane in the name of its subset.
@@ -29,10 +31,31 @@ impl LaneOf {
         })
     }
 
+    /// Where an endpoint of its cluster stands: those of the baseline are no lane's.
+    #[must_use]
+    pub fn stands(&self, stands: Stands) -> Stands {
+        match self.mark() {
+            Some(_) => stands,
+            None => Stands::Baseline,
+        }
+    }
+
+    /// A leak in a sentence for whoever runs the service: what happened, and what would be right.
+    /// `answered_by` is whose instance answered.
+    #[must_use]
+    pub fn leak(&self, answered_by: &str) -> String {
+        let Self { lane, service } = self;
+        format!(
+            "a request of lane '{lane}' for {service} was answered by '{answered_by}' though the lane has \
+             an instance that is taken for healthy: where it cannot be reached, let outlierDetection of \
+             its DestinationRule see that (consecutiveGatewayErrors: 1, maxEjectionPercent: 100)"
+        )
+    }
+
     /// The lane that its requests ask for; None for the baseline, which nobody asks for.
     #[must_use]
     pub fn mark(&self) -> Option<&Arc<str>> {
-        (*self.lane != *meltemi_balancer::BASELINE).then_some(&self.lane)
+        (*self.lane != *BASELINE).then_some(&self.lane)
     }
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from meltemi.engine import Call, DirectResponse, NoEndpoint, NoRoute, NotKnown, Overflow
-from meltemi.proxyless import fork
+from meltemi.proxyless import fork, lane_metrics
 from meltemi.proxyless.errors import (
     CallTimeoutError,
     CircuitBreakerError,
@@ -66,6 +66,7 @@ class Mesh:
         self._listeners: Mapping[str, str] = self._living.listeners
         self._route: _Route = self._living.router.call
         fork.follow(self)
+        lane_metrics.follow(self)
         self._living.start()
 
     def __enter__(self) -> Mesh:
@@ -326,6 +327,14 @@ class Mesh:
             return self._feed.lacking.get(found, ())
         return self._feed.lacking.get(target.listener, ())
 
+    def lanes(self) -> list[dict[str, Any]]:
+        """What became of the calls of each lane (or `baseline`) and service that was called so far:
+        `lane`, `service`, how many were `answered_by` `lane`, `fallback`, `baseline` and `none`,
+        and `leaks`, of those outside the lane though it had a healthy instance; JSON. A forked
+        child counts anew, and asks nobody for this."""
+        living = self._living
+        return [] if living is None else living.router.lanes()
+
     def status(self) -> dict[str, Any]:
         """How it is with the control plane, each type and each target; JSON."""
         status = self._feed.status()
@@ -352,6 +361,7 @@ class Mesh:
                 for name, missing in self._feed.lacking.items()
             },
             "clusters": self._feed.router.clusters(),
+            "lanes": self.lanes(),
             "last_known": str(self._options.last_known) if self._options.last_known else None,
         }
 

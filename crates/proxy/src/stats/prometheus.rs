@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use meltemi_resources::LaneOf;
+
 use super::histogram::{BOUNDS, Histogram};
 use super::labels::Labels;
 use super::report::Merged;
@@ -13,6 +15,7 @@ pub(crate) fn render(merged: &Merged, extra: &[(String, u64)]) -> String {
     let mut text = String::new();
     requests(merged, &mut text);
     tcp(merged, &mut text);
+    lanes(merged, &mut text);
     envoy(merged, &mut text);
     for (name, value) in extra {
         let name = metric_name(name);
@@ -109,6 +112,35 @@ fn tcp(merged: &Merged, text: &mut String) {
                 format_args!("{name}{{{}}} {}", join(labels), of(series)),
             );
         }
+    }
+}
+
+fn lanes(merged: &Merged, text: &mut String) {
+    if merged.lanes.is_empty() {
+        return;
+    }
+    let labels = |of: &LaneOf| {
+        let (lane, service) = (escape(&of.lane), escape(&of.service));
+        format!("lane=\"{lane}\",service=\"{service}\"")
+    };
+    let name = "meltemi_lane_requests_total";
+    line(text, format_args!("# TYPE {name} counter"));
+    for (of, count) in &merged.lanes {
+        let labels = labels(of);
+        for (who, requests) in count.by_answer() {
+            line(
+                text,
+                format_args!("{name}{{{labels},answered_by=\"{who}\"}} {requests}"),
+            );
+        }
+    }
+    let name = "meltemi_lane_leaks_total";
+    line(text, format_args!("# TYPE {name} counter"));
+    for (of, count) in &merged.lanes {
+        line(
+            text,
+            format_args!("{name}{{{}}} {}", labels(of), count.leaks),
+        );
     }
 }
 

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use meltemi_balancer::LaneCount;
+use meltemi_resources::LaneOf;
+
 use super::counters::{
     ClusterCounters, ListenerCounters, OutlierCounters, ProtocolCounters, WorkerCounters,
 };
@@ -50,6 +53,7 @@ pub(crate) struct Report {
     pub(crate) clusters: Vec<(Arc<str>, ClusterCounters, Vec<EndpointState>)>,
     pub(crate) outliers: Vec<(Arc<str>, OutlierCounters)>,
     pub(crate) worker: WorkerCounters,
+    pub(crate) lanes: Vec<(LaneOf, LaneCount)>,
     /// Of filters, by dotted name.
     pub(crate) filters: BTreeMap<String, u64>,
     pub(crate) requests: Vec<RequestSeries>,
@@ -64,6 +68,7 @@ pub(crate) struct Merged {
     pub(crate) clusters: BTreeMap<String, (ClusterCounters, Vec<EndpointState>)>,
     pub(crate) outliers: BTreeMap<String, OutlierCounters>,
     pub(crate) worker: WorkerCounters,
+    pub(crate) lanes: BTreeMap<LaneOf, LaneCount>,
     pub(crate) filters: BTreeMap<String, u64>,
     pub(crate) requests: BTreeMap<Labels, RequestSeries>,
     pub(crate) tcp: BTreeMap<Labels, TcpSeries>,
@@ -99,6 +104,9 @@ impl Merged {
                 .entry(name.to_string())
                 .or_default()
                 .add(&counters);
+        }
+        for (of, count) in report.lanes {
+            self.lanes.entry(of).or_default().add(&count);
         }
         for (name, value) in report.filters {
             *self.filters.entry(name).or_default() += value;
@@ -163,6 +171,13 @@ impl Merged {
         for (cluster, counters) in &self.outliers {
             let scope = format!("cluster.{cluster}.outlier_detection");
             counters.each(|name, value| all.push((format!("{scope}.{name}"), value)));
+        }
+        for (LaneOf { lane, service }, count) in &self.lanes {
+            let scope = format!("lane.{service}.{lane}");
+            for (who, requests) in count.by_answer() {
+                all.push((format!("{scope}.answered_by_{who}"), requests));
+            }
+            all.push((format!("{scope}.leaks"), count.leaks));
         }
         self.worker
             .each(|name, value| all.push((format!("meltemi.{name}"), value)));

@@ -68,6 +68,9 @@ impl Worker {
             let Some((index, endpoint)) = entry.pick(&mut self.rng, tried.all(), hash) else {
                 return self.nobody_left(id, &failure);
             };
+            if entry.lane.is_some() {
+                self.stands(id, number, endpoint);
+            }
             let by_order = protocol.correlation() == Correlation::Order;
             let shares = wanted > 1
                 && !stream
@@ -365,6 +368,14 @@ impl Worker {
     }
 
     fn count_started(&mut self, id: Id) {
+        let Some(request) = self.requests.get(id) else {
+            return;
+        };
+        let (number, endpoint) = (request.cluster, request.endpoint);
+        if self.clusters[number as usize].lane.is_some() && request.standing.0 != endpoint {
+            // It took whichever connection was free.
+            self.stands(id, number, endpoint);
+        }
         let Some(request) = self.requests.get(id) else {
             return;
         };

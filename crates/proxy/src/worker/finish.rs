@@ -80,6 +80,9 @@ impl Worker {
         if let Some(entry) = self.clusters.get_mut(cluster as usize) {
             let completed = matches!(outcome, Outcome::Ok | Outcome::Failed);
             entry.counters.upstream_rq_completed += u64::from(completed);
+            if entry.lane.is_some() {
+                self.count_lane(id, cluster, outcome);
+            }
         }
         let key = SeriesKey {
             listener: view.number,

@@ -14,6 +14,7 @@ mod failures;
 mod finish;
 mod flush;
 mod health;
+mod lanes;
 mod marks;
 mod mutate;
 mod order;
@@ -25,14 +26,15 @@ mod swap;
 mod tunnel;
 mod upstream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use meltemi_balancer::Rng;
+use meltemi_resources::LaneOf;
 
 use crate::access_log;
 use crate::buffers::Buffers;
@@ -79,6 +81,18 @@ pub(crate) struct Shared {
     pub(crate) retired: Retired,
     pub(crate) access_log: Option<(Arc<access_log::Writer>, access_log::Format)>,
     pub(crate) start: Instant,
+    /// Whose first leak was logged by some worker.
+    pub(crate) leaks: Mutex<BTreeSet<LaneOf>>,
+}
+
+impl Shared {
+    /// Logs the first leak of a lane and service. No worker asks twice.
+    fn tell_leak(&self, of: &LaneOf, answered_by: &str) {
+        let mut told = self.leaks.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(of.clone()) {
+            crate::logging::warning!("{}", of.leak(answered_by));
+        }
+    }
 }
 
 /// A listener by its number; it stays when the listener changes or goes.

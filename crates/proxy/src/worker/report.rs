@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use meltemi_balancer::LaneCount;
 use meltemi_resources::{Endpoint, Health};
 
 use super::Worker;
@@ -30,6 +31,11 @@ impl Worker {
             }
         }
         for (entry, sent) in self.clusters.iter().zip(sent) {
+            if let Some(lane) = &entry.lane
+                && lane.count != LaneCount::default()
+            {
+                report.lanes.push((lane.of.clone(), lane.count));
+            }
             let Some(cluster) = &entry.cluster else {
                 continue;
             };

@@ -10,6 +10,7 @@ mod bodies;
 mod ejected;
 mod errors;
 mod hashed;
+mod lanes;
 mod limited;
 mod limits;
 mod mixed;
