@@ -6,10 +6,16 @@ set it. Who is no workload of the mesh is a stranger, whose marks count where th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
+from meltemi.lanes.carriers import plain_key
 from meltemi.model import LaneGroup, Service, Workload
+
+NOBODY: Final[frozenset[str]] = frozenset()
+MOST_CALLERS: Final = 4096
+"""Whose answer is remembered."""
 
 
 class MarkRule(NamedTuple):
@@ -32,6 +38,66 @@ def may_mark(group: LaneGroup, workload: Workload) -> bool:
         each.namespace in (None, workload.namespace) and labels.issuperset(each.labels)
         for each in group.marks_from
     )
+
+
+class AddressRule(NamedTuple):
+    """Whose marks with `key` count with a server that has no sidecar: by addresses."""
+
+    key: str
+    allowed: frozenset[str]
+    """Of workloads."""
+    others: frozenset[str]
+    """Of workloads that may not, whatever network they are in; only where there are networks."""
+    networks: tuple[str, ...]
+    """Of strangers."""
+
+
+def address_rule(group: LaneGroup, workloads: Sequence[Workload]) -> AddressRule | None:
+    """None where the group does not limit who may mark."""
+    if not group.marks_from:
+        return None
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    for workload in workloads:
+        found[may_mark(group, workload)].update(each.address for each in workload.instances)
+    others = frozenset(found[False]) if group.trusted_sources else NOBODY
+    return AddressRule(group.baggage_key, frozenset(found[True]), others, group.trusted_sources)
+
+
+class Callers:
+    """Rules by address, ready to be asked. For any thread."""
+
+    def __init__(self, rules: Sequence[AddressRule] = ()) -> None:
+        self._rules = [
+            (plain_key(rule.key), rule, [ipaddress.ip_network(each) for each in rule.networks])
+            for rule in rules
+        ]
+        self._known: dict[str, frozenset[str]] = {}
+
+    def denied(self, address: str) -> frozenset[str]:
+        """The keys that the caller may not mark with, as `plain_key` gives them; mostly none."""
+        if not self._rules:
+            return NOBODY
+        found = self._known.get(address)
+        if found is None:
+            found = frozenset(self._denied(address))
+            if len(self._known) < MOST_CALLERS:
+                self._known[address] = found
+        return found
+
+    def _denied(self, address: str) -> Iterator[str]:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            ip = None
+        if isinstance(ip, ipaddress.IPv6Address):
+            ip = ip.ipv4_mapped or ip
+        plain = str(ip)
+        for key, rule, networks in self._rules:
+            if plain in rule.allowed:
+                continue
+            trusted = ip is not None and any(ip in network for network in networks)
+            if plain in rule.others or not trusted:
+                yield key
 
 
 def mark_rules(groups: Iterable[LaneGroup], workloads: Sequence[Workload]) -> tuple[MarkRule, ...]:

@@ -6,11 +6,12 @@ out: it must not hold for requests that the condition would keep out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from meltemi.lanes.callers import AddressRule, address_rule
 from meltemi.lanes.routes import open_lanes
-from meltemi.model import Lane, LaneEntry, LaneGroup, Share, StringMatch
+from meltemi.model import Lane, LaneEntry, LaneGroup, Share, StringMatch, Workload
 
 RESOURCE: Final = "meltemi.lanes"
 """Name of the `TypedExtensionConfig` that they are in."""
@@ -23,9 +24,17 @@ _BY: Final = ("header", "cookie", "baggage")
 _KINDS: Final = ("exact", "prefix", "regex")
 
 
-def written(groups: Iterable[LaneGroup]) -> dict[str, Any]:
-    """The JSON of the groups; lanes that are off are not in it."""
-    return {"groups": [_group(group) for group in groups]}
+def written(groups: Iterable[LaneGroup], workloads: Sequence[Workload] = ()) -> dict[str, Any]:
+    """The JSON of the groups; lanes that are off are not in it. Of `workloads` come the addresses
+    of who may mark, where that is limited."""
+    return {"groups": [_group(group) | _callers(group, workloads) for group in groups]}
+
+
+def _callers(group: LaneGroup, workloads: Sequence[Workload]) -> dict[str, Any]:
+    rule = address_rule(group, workloads)
+    if rule is None:
+        return {}
+    return {"marksFrom": {"addresses": sorted(rule.allowed), "others": sorted(rule.others)}}
 
 
 def _group(group: LaneGroup) -> dict[str, Any]:
@@ -75,6 +84,23 @@ def read(value: Mapping[str, Any]) -> tuple[LaneGroup, ...]:
     """The groups, as far as an edge needs them. Raises ValueError for what is no such JSON."""
     try:
         return tuple(_read_group(group) for group in value["groups"])
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise ValueError(f"not the rules of lanes: {type(exc).__name__} {exc}") from exc
+
+
+def callers(value: Mapping[str, Any]) -> tuple[AddressRule, ...]:
+    """Who may mark, of the groups that limit it. Raises ValueError as `read`."""
+    try:
+        return tuple(
+            AddressRule(
+                group["baggageKey"],
+                frozenset(limited["addresses"]),
+                frozenset(limited["others"]),
+                tuple(group["trustedSources"]),
+            )
+            for group in value["groups"]
+            if (limited := group.get("marksFrom")) is not None
+        )
     except (KeyError, TypeError, AttributeError) as exc:
         raise ValueError(f"not the rules of lanes: {type(exc).__name__} {exc}") from exc
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from google.protobuf import json_format
 
 from meltemi.lanes import edge_rules
+from meltemi.lanes.callers import Callers
 from meltemi.lanes.colouring import Plan
 from meltemi.lanes.edge_rules import RESOURCE
 from meltemi.xds import messages
 
-__all__ = ["RESOURCE", "plan_of"]
+__all__ = ["RESOURCE", "rules_of"]
 
 
-def plan_of(body: bytes) -> Plan:
-    """The plan of a serialized `TypedExtensionConfig`. Raises ValueError for one that is none."""
+def rules_of(body: bytes) -> tuple[Plan, Callers]:
+    """Of a serialized `TypedExtensionConfig`: what colouring does, and whose marks count with
+    servers. Raises ValueError for one that is none."""
     packed = messages.parse(messages.EXTENSION_CONFIG, body).typed_config
     try:
         struct = messages.unpack(packed)
@@ -21,4 +23,5 @@ def plan_of(body: bytes) -> Plan:
         raise ValueError(str(exc)) from exc
     if getattr(struct, "type_url", "") != edge_rules.TYPE_URL:
         raise ValueError(f"want a TypedStruct of {edge_rules.TYPE_URL}")
-    return Plan(edge_rules.read(json_format.MessageToDict(struct.value)))
+    value = json_format.MessageToDict(struct.value)
+    return Plan(edge_rules.read(value)), Callers(edge_rules.callers(value))

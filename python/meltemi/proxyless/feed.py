@@ -33,6 +33,7 @@ from meltemi.xds.references import Reference
 from meltemi.xds.shell import ClientStatus, short
 
 if TYPE_CHECKING:
+    from meltemi.lanes.callers import Callers
     from meltemi.lanes.colouring import Plan
 
 log = logging.getLogger("meltemi.proxyless")
@@ -62,6 +63,8 @@ class Feed:
         """As a sidecar: the listener's name by the target's. The same object always."""
         self.colouring: Plan | None = None
         """What colouring does here; None until it is known."""
+        self.callers: Callers | None = None
+        """Whose marks count with servers of this process; known together with `colouring`."""
         self.colours = False
         """Whether the rules of colouring are asked for."""
         self._options = options
@@ -195,7 +198,7 @@ class Feed:
 
         for name, body in resources:
             try:
-                self.colouring = edge.plan_of(body)
+                self.colouring, self.callers = edge.rules_of(body)
             except ValueError as exc:
                 return [(name, str(exc))]
         return ()

@@ -1,25 +1,31 @@
 """HTTP servers: a request is served in the context that it came with, so that calls made for it
 carry on its baggage, trace and metainfo.
 
-`asgi` wraps an application of Starlette, FastAPI, …; `wsgi` one of Flask, Django, …
+`asgi` wraps an application of Starlette, FastAPI, …; `wsgi` one of Flask, Django, … With `mesh=`
+marks of lanes are taken only of callers whose marks count; the application does not see others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context, attach, detach
 
 from meltemi.proxyless.context import incoming
+
+if TYPE_CHECKING:
+    from meltemi.proxyless.guard import Guard
+    from meltemi.proxyless.mesh import Mesh
 
 Scope = MutableMapping[str, Any]
 AsgiApp = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Any]
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-def asgi(app: AsgiApp) -> AsgiApp:
+def asgi(app: AsgiApp, *, mesh: Mesh | None = None) -> AsgiApp:
     """`app`, whose requests have the context that their headers say."""
+    guard = _guard(mesh)
 
     async def serving(
         scope: Scope,
@@ -29,6 +35,8 @@ def asgi(app: AsgiApp) -> AsgiApp:
         if scope["type"] not in ("http", "websocket"):
             await app(scope, receive, send)
             return
+        if guard is not None:
+            scope = _judged(scope, guard)
         pairs = ((name.decode("latin-1"), value) for name, value in scope["headers"])
         token = attach(incoming(pairs))
         try:
@@ -39,10 +47,13 @@ def asgi(app: AsgiApp) -> AsgiApp:
     return serving
 
 
-def wsgi(app: WsgiApp) -> WsgiApp:
+def wsgi(app: WsgiApp, *, mesh: Mesh | None = None) -> WsgiApp:
     """`app`, whose requests have the context that their headers say, and so have their bodies."""
+    guard = _guard(mesh)
 
     def serving(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if guard is not None:
+            environ = _judged_environ(environ, guard)
         context = incoming(
             (name[5:].replace("_", "-"), str(value))
             for name, value in environ.items()
@@ -56,6 +67,45 @@ def wsgi(app: WsgiApp) -> WsgiApp:
         return body if isinstance(body, (list, tuple)) else _Body(body, context)
 
     return serving
+
+
+def _guard(mesh: Mesh | None) -> Guard | None:
+    if mesh is None:
+        return None
+    from meltemi.proxyless.guard import Guard
+
+    return Guard(mesh)
+
+
+def _judged(scope: Scope, guard: Guard) -> Scope:
+    """Without the marks that its caller may not set."""
+    from meltemi.proxyless.guard import NOTHING, left
+
+    client = scope.get("client")
+    keys = guard.denied(client[0] if client else "")
+    if keys == NOTHING:
+        return scope
+    headers = []
+    for name, value in scope["headers"]:
+        text = value.decode("latin-1")
+        now = left(name.decode("latin-1"), text, keys)
+        if now is not None:
+            headers.append((name, now.encode("latin-1")))
+    return {**scope, "headers": headers}
+
+
+def _judged_environ(environ: dict[str, Any], guard: Guard) -> dict[str, Any]:
+    from meltemi.proxyless.guard import NOTHING, left
+
+    keys = guard.denied(environ.get("REMOTE_ADDR", ""))
+    if keys == NOTHING:
+        return environ
+    judged = {}
+    for name, value in environ.items():
+        now = left(name[5:], value, keys) if name.startswith("HTTP_") else value
+        if now is not None:
+            judged[name] = now
+    return judged
 
 
 class _Body:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import grpc as grpc_package
     import httpx as httpx_package
 
+    from meltemi.lanes.callers import Callers
     from meltemi.lanes.colouring import Plan
 
 log = logging.getLogger("meltemi.proxyless")
@@ -217,6 +218,13 @@ class Mesh:
         if not feed.colours:
             feed.want_colouring()
         return feed.colouring
+
+    def callers(self) -> Callers | None:
+        """Whose marks of lanes count with servers of this process; as `colouring`."""
+        feed = self._feed
+        if not feed.colours:
+            feed.want_colouring()
+        return feed.callers
 
     def wait_for_colouring(self, timeout_s: float) -> bool:
         """Waits until `colouring` knows; whether it does."""

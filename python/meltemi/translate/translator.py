@@ -99,8 +99,13 @@ class Translator:
 
     def _edge_rules(self) -> Named:
         groups = self._mesh.lane_groups
+        limited = any(group.marks_from for group in groups)
+        workloads = self._mesh.workloads if limited else ()
         made = self._builder.resource(
-            messages.EXTENSION_CONFIG, RESOURCE, groups, lambda: edge_rules.extension(groups)
+            messages.EXTENSION_CONFIG,
+            RESOURCE,
+            (groups, workloads),
+            lambda: edge_rules.extension(groups, workloads),
         )
         return self._builder.merged("edge rules", ({made.name: made},))
 

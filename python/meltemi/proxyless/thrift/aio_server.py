@@ -1,5 +1,6 @@
 """`server` for asyncio: around `thriftpy2.contrib.aio`'s server and processor."""
 
+import functools
 import logging
 from typing import Any
 
@@ -11,6 +12,7 @@ from thriftpy2.thrift import TApplicationException
 from thriftpy2.transport import TMemoryBuffer
 
 from meltemi.proxyless.context import incoming
+from meltemi.proxyless.guard import NOTHING, Guard, Keys
 from meltemi.proxyless.thrift import message
 from meltemi.proxyless.thrift.calls import SERVING
 from meltemi.proxyless.thrift.codec import over_bytes, protocol_over
@@ -21,6 +23,7 @@ from meltemi.proxyless.thrift.server import (
     as_application_error,
     business_error,
     exception_message,
+    ip_of,
     refused,
     serving,
 )
@@ -49,6 +52,11 @@ class AsyncDownstream:
         self._have = b""
         self._manner: Manner | None = None
         self.unframed: Any = None
+
+    @functools.cached_property
+    def address(self) -> str:
+        """The IP address of the caller; "" where it is none."""
+        return ip_of(self._transport.writer.get_extra_info("peername"))
 
     async def next(self) -> Request | None:
         """The next call; None where messages have no frames: `unframed` reads them and writes the
@@ -162,8 +170,9 @@ class AsyncUnframed:
 class AsyncProcessor:
     """Around thriftpy2's `TAsyncProcessor`, as `server.Processor`."""
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, guard: Guard | None = None) -> None:
         self._processor = processor
+        self._guard = guard
 
     async def process(self, downstream: AsyncDownstream, _: AsyncDownstream) -> None:
         """Serves one call. Raises what thriftpy2's processors raise."""
@@ -171,15 +180,16 @@ class AsyncProcessor:
         if request is None:
             data = await self._unframed(downstream.unframed)
         else:
-            data = await self._framed(request)
+            denied = self._guard.denied(downstream.address) if self._guard else NOTHING
+            data = await self._framed(request, denied)
         if data:
             downstream.write(data)
             await downstream.flush()
 
-    async def _framed(self, request: Request) -> bytes:
+    async def _framed(self, request: Request, denied: Keys) -> bytes:
         both = _Bytes(request)
         added: dict[str, str] = {}
-        with serving(request.manner.context(), request.method, added):
+        with serving(request.manner.context_without(denied), request.method, added):
             try:
                 await self._processor.process(both, both)
             except BizStatusError as error:

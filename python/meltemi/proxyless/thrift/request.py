@@ -14,6 +14,7 @@ from typing import Final
 from opentelemetry.context import Context, get_current
 
 from meltemi.proxyless.context import incoming
+from meltemi.proxyless.guard import NOTHING, Keys, unmarked
 from meltemi.proxyless.thrift import frames, message, theader, ttheader
 from meltemi.proxyless.thrift.errors import BizStatusError
 from meltemi.proxyless.thrift.wire import Wire, WireError
@@ -79,6 +80,12 @@ class Manner:
         if self._context is None or self._base is not base:
             self._base, self._context = base, incoming(self.texts, context=base)
         return self._context
+
+    def context_without(self, keys: Keys) -> Context:
+        """The same of a caller whose marks with these keys do not count."""
+        if keys == NOTHING:
+            return self.context()
+        return incoming(unmarked(self.texts.items(), keys))
 
     def frame(self, kind: int) -> frames.Frame:
         """For answers of a type to which the handler added nothing."""

@@ -5,8 +5,9 @@ bytes (TTHeader, THeader, framed or not, binary or compact) and answered in the 
 runs in the OpenTelemetry context that came with the call. `aio_server` has the same for
 asyncio."""
 
+import functools
 import logging
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.context import Context, attach, detach
 from thriftpy2.contrib.aio.server import TAsyncServer
@@ -17,6 +18,7 @@ from thriftpy2.transport import TBufferedTransport, TMemoryBuffer
 from thriftpy2.transport.base import TTransportException
 
 from meltemi.proxyless.context import incoming
+from meltemi.proxyless.guard import NOTHING, Guard, Keys
 from meltemi.proxyless.thrift import message
 from meltemi.proxyless.thrift.calls import SERVING
 from meltemi.proxyless.thrift.codec import ServerCodec, over_bytes, protocol_over
@@ -30,6 +32,9 @@ from meltemi.proxyless.thrift.request import (
     parse,
 )
 from meltemi.proxyless.thrift.wire import WireError
+
+if TYPE_CHECKING:
+    from meltemi.proxyless.mesh import Mesh
 
 _LOG = logging.getLogger("meltemi.proxyless.thrift")
 _READ_BYTES = 16 * 1024
@@ -47,6 +52,12 @@ class Downstream:
         self.codec = ServerCodec()
         # What reads messages without frames, once the caller has begun to send such.
         self.unframed: Any = None
+
+    @functools.cached_property
+    def address(self) -> str:
+        """The IP address of the caller; "" where it is none."""
+        sock = getattr(self._transport, "sock", None)
+        return ip_of(sock.getpeername()) if sock is not None else ""
 
     def next(self) -> Request | None:
         """The next call; None where messages have no frames: `unframed` reads them.
@@ -108,6 +119,11 @@ class Downstream:
         self._transport.close()
 
 
+def ip_of(peer: Any) -> str:
+    """The IP address of what a socket calls its peer; "" for a Unix socket's."""
+    return str(peer[0]) if isinstance(peer, tuple) and peer else ""
+
+
 def refused(error: WireError) -> TTransportException:
     """Ends a connection whose bytes are no call: logged, then as thriftpy2's servers end one."""
     _LOG.warning("a caller was disconnected: it sent %s", error)
@@ -149,8 +165,9 @@ class Unframed:
 class Processor:
     """Around a processor of thriftpy2: gives it each call, and its answer the frame of the call."""
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, guard: Guard | None = None) -> None:
         self._processor = processor
+        self._guard = guard
 
     def process(self, downstream: Downstream, _: Downstream) -> None:
         """Serves one call. Raises what thriftpy2's processors raise."""
@@ -158,14 +175,15 @@ class Processor:
         if request is None:
             data = self._unframed(downstream.unframed)
         else:
-            data = self._framed(request, downstream.codec)
+            denied = self._guard.denied(downstream.address) if self._guard else NOTHING
+            data = self._framed(request, downstream.codec, denied)
         if data:
             downstream.write(data)
 
-    def _framed(self, request: Request, codec: ServerCodec) -> bytes:
+    def _framed(self, request: Request, codec: ServerCodec, denied: Keys) -> bytes:
         reader, writer = codec.over(request.payload, compact=request.is_compact)
         added: dict[str, str] = {}
-        with serving(request.manner.context(), request.method, added):
+        with serving(request.manner.context_without(denied), request.method, added):
             try:
                 self._processor.process(reader, writer)
             except BizStatusError as error:
@@ -248,20 +266,22 @@ class serving:  # used as a with statement, on each call
 Server = TypeVar("Server")
 
 
-def mesh_server(server: Server) -> Server:
+def mesh_server(server: Server, *, mesh: "Mesh | None" = None) -> Server:
     """The same server of thriftpy2, which from now on reads and answers in what each caller speaks.
 
     For `TSimpleServer`, `TThreadedServer` and what else is a `TServer`, and for `TAsyncServer`;
     its own transport and protocol factories are not used any more. Its handlers run in the
-    OpenTelemetry context that came with the call. TypeError for what is no such server."""
+    OpenTelemetry context that came with the call; with `mesh`, marks of lanes in it are those of
+    callers whose marks count. TypeError for what is no such server."""
+    guard = Guard(mesh) if mesh is not None else None
     if isinstance(server, TServer):
-        server.processor = Processor(server.processor)
+        server.processor = Processor(server.processor, guard)
         transports: Any = DownstreamFactory()
     elif isinstance(server, TAsyncServer):
         from meltemi.proxyless.thrift import aio_server
 
         aio_server.warn_of_timeout(server)
-        server.processor = aio_server.AsyncProcessor(server.processor)
+        server.processor = aio_server.AsyncProcessor(server.processor, guard)
         transports = aio_server.AsyncDownstreamFactory()
     else:
         raise TypeError(f"{server!r} is no server of thriftpy2: want a TServer or a TAsyncServer")
