@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 
 import pytest
+from meltemi.engine.texts import hash_of
 from meltemi.lanes import bucket, in_share
-from meltemi.lanes.share import xxhash64
+from meltemi.lanes.colouring import Plan, Request, coloured
+from meltemi.model import Lane, LaneEntry, LaneGroup, Share
 
 # From the reference implementation, xxhsum (https://github.com/Cyan4973/xxHash), with seed 0.
 KNOWN = {
@@ -21,7 +24,7 @@ KEYS = [f"user-{number}".encode() for number in range(10_000)]
 
 @pytest.mark.parametrize("data", KNOWN)
 def test_the_hash_is_xxhash64(data: bytes) -> None:
-    assert xxhash64(data) == KNOWN[data]
+    assert hash_of(data) == KNOWN[data]
 
 
 def test_a_growing_share_only_adds_keys() -> None:
@@ -46,3 +49,39 @@ def test_every_bucket_has_its_part() -> None:
         found[bucket(key)] += 1
     wanted = len(KEYS) / 100
     assert sum((each - wanted) ** 2 / wanted for each in found) < 160  # chi-squared, 99 degrees
+
+
+def decided(percent: int) -> set[bytes]:
+    """The keys whose requests get the mark."""
+    entry = LaneEntry(share=Share(percent, "cookie", "uid"))
+    group = LaneGroup("shop", "books", (), "env", (Lane("dev", (), entries=(entry,)),))
+    plan = Plan([group])
+    found = set()
+    for key in KEYS:
+        headers = [("cookie", f"a=b; uid={key.decode()}")]
+        request = Request("GET", "/", "", headers, "192.0.2.1")
+        if ("baggage", "env=dev") in coloured(plan, request, lambda: 0):
+            found.add(key)
+    return found
+
+
+def test_nobody_leaves_a_lane_whose_percentage_grows() -> None:
+    """Through the whole decision: 5, then 20, then 50 percent of 10,000 users."""
+    lanes = {percent: decided(percent) for percent in (5, 20, 50)}
+    assert lanes[5] < lanes[20] < lanes[50]
+    for percent, users in lanes.items():
+        wanted = percent / 100
+        deviation = math.sqrt(len(KEYS) * wanted * (1 - wanted))
+        assert abs(len(users) - len(KEYS) * wanted) < 4 * deviation
+
+
+def test_without_a_key_each_request_is_for_itself() -> None:
+    entry = LaneEntry(share=Share(20))
+    plan = Plan([LaneGroup("shop", "books", (), "env", (Lane("dev", (), entries=(entry,)),))])
+    chance = random.Random(1)
+    same = Request("GET", "/", "", [("cookie", "uid=1")], "192.0.2.1")
+    found = sum(
+        ("baggage", "env=dev") in coloured(plan, same, lambda: chance.randrange(100))
+        for _ in range(10_000)
+    )
+    assert abs(found - 2000) < 4 * math.sqrt(10_000 * 0.2 * 0.8)

@@ -14,8 +14,8 @@ from typing import Final
 
 from meltemi.engine.texts import Expression
 from meltemi.lanes.carriers import BAGGAGE, value_of
-from meltemi.lanes.share import BUCKETS, in_share
-from meltemi.model import LaneEntry, Share, StringMatch
+from meltemi.lanes.share import in_share
+from meltemi.model import BUCKETS, LaneEntry, Share, StringMatch
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Holds = Callable[["Asked"], bool]

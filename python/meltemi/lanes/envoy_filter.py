@@ -26,8 +26,7 @@ from typing import Any, Final
 from meltemi.lanes import envoy_match as native
 from meltemi.lanes import lua
 from meltemi.lanes.routes import open_lanes
-from meltemi.lanes.share import BUCKETS
-from meltemi.model import Lane, LaneEntry, LaneGroup, Share, StringMatch
+from meltemi.model import BUCKETS, Lane, LaneEntry, LaneGroup, Share, StringMatch
 
 NAMESPACE: Final = "meltemi.lanes"
 """Of the dynamic metadata, and the beginning of the filters' names."""

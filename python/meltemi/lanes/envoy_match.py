@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from meltemi.lanes.share import BUCKETS
+from meltemi.model import BUCKETS
 
 TYPE: Final = "type.googleapis.com/"
 WITH_MATCHER: Final = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"

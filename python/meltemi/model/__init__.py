@@ -17,6 +17,7 @@ from meltemi.model.destination import (
 from meltemi.model.gateway import Gateway, GatewayServer
 from meltemi.model.lane import (
     BASELINE,
+    BUCKETS,
     Lane,
     LaneEntry,
     LaneGroup,
@@ -53,6 +54,7 @@ from meltemi.model.workload import Instance, MeshMode, Workload, WorkloadPort
 
 __all__ = [
     "BASELINE",
+    "BUCKETS",
     "BUILT_IN_CODECS",
     "ApplicationProtocol",
     "ConnectionPool",

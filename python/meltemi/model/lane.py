@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from meltemi.model.match import StringMatch
 
 Labels = tuple[tuple[str, str], ...]
 Mode = Literal["permissive", "strict"]
 
+BUCKETS: Final = 100
+"""Of the keys of a share: one of N percent holds N of them."""
 BASELINE = "baseline"
 """What is in no lane; no lane has this name."""
 
