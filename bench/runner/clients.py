@@ -87,4 +87,12 @@ CLIENTS: Final[tuple[AnyRow, ...]] = (
         "MB",
         at_most(25, "MB"),
     ),
+    MeasuredRow(
+        "G27 middleware",
+        "a Starlette request under uvicorn, coloured by the middleware, against bare: CPU",
+        "colouring in a middleware",
+        "cpu",
+        "us",
+        at_most(1.05),
+    ),
 )

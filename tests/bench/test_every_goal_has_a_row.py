@@ -12,7 +12,7 @@ from runner.targets import KINDS
 GOALS = {
     *("G1", "G2", "G3", "G4", "G5", "G6", "G7", "G9", "G10", "G11", "G12", "G13", "G14", "G15"),
     *("G19", "G29", "G30", "G31", "G21", "G22", "G23"),
-    *("G18", "G24", "G25", "G26", "G28"),
+    *("G18", "G24", "G25", "G26", "G27", "G28"),
 }
 SAMPLED = [row for row in ROWS if isinstance(row, Row)]
 

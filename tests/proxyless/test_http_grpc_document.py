@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_every_example_is_run() -> None:
     assert PAGE.read_text().count("```python") == len(EXAMPLES)
     assert set(EXAMPLES) == {
         *("httpx", "httpx-async", "httpx-mounted", "grpc", "grpc-aio"),
-        *("context", "servers", "handoff"),
+        *("context", "servers", "handoff", "colouring", "colouring-files"),
     }
 
 
@@ -96,6 +97,62 @@ async def test_the_servers_take_the_context() -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://books") as client:
         response = await client.get("/", headers={"baggage": "env=dev"})
     assert response.text == "{'env': 'dev'}"
+
+
+LANES = """
+apiVersion: meltemi.io/v1alpha1
+kind: LaneGroup
+metadata: {name: shop}
+spec: {services: [{host: books.mesh}], baggageKey: env}
+---
+apiVersion: meltemi.io/v1alpha1
+kind: Lane
+metadata: {name: dev}
+spec: {group: shop, entry: [{headers: {uid: {exact: "100"}}}]}
+"""
+
+
+@pytest.fixture
+def edge(http: Ruled, free_port: Callable[[], int], tmp_path: Path) -> Iterator[str]:
+    """The address of the page's application under uvicorn, in a mesh with a lane."""
+    (http.directory / "lanes.yaml").write_text(LANES)
+    (tmp_path / "edge.py").write_text(EXAMPLES["colouring"])
+    port = free_port()
+    environment = {
+        **os.environ,
+        "MELTEMI_XDS_LAST_KNOWN": "off",
+        "MELTEMI_XDS_ADDRESS": http.mesh.status()["server"],
+    }
+    command = [sys.executable, "-m", "uvicorn", "edge:app", "--port", str(port)]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def test_an_application_is_its_own_edge(edge: str) -> None:
+    transport = httpx.HTTPTransport(retries=10)  # until it listens
+    with httpx.Client(base_url=edge, transport=transport) as client:
+        ends = time.monotonic() + 10
+        while client.get("/", headers={"uid": "100"}).text != "env=dev":
+            assert time.monotonic() < ends
+        assert client.get("/", headers={"uid": "1", "baggage": "env=dev"}).text == "no mark"
+        several = [("baggage", "a=1"), ("Baggage", "%65nv=dev"), ("ot-baggage-env", "dev")]
+        assert client.get("/", headers=several).text == "a=1"
+
+
+def test_an_edge_takes_its_rules_from_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lanes.yaml").write_text(LANES)
+    monkeypatch.chdir(tmp_path)
+    made: dict[str, httpx.WSGITransport] = {}
+    exec(f"{EXAMPLES['colouring-files']}\nmade['transport'] = app", {"made": made})
+    transport = httpx.WSGITransport(made["transport"])  # type: ignore[arg-type]
+    with httpx.Client(transport=transport, base_url="http://books") as client:
+        assert client.get("/", headers={"uid": "100"}).text == "env=dev"
+        assert client.get("/", headers={"baggage": "env=dev"}).text == "no mark"
 
 
 def test_threads_pools_and_queues_take_the_context() -> None:

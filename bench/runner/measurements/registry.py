@@ -8,7 +8,7 @@ from typing import Final
 
 from runner.budget import Budget
 from runner.machine import FOREIGN_LIMIT, Share, cores, wait_until_quiet
-from runner.measurements import calls, lanes, memory, planes, spread, swaps
+from runner.measurements import calls, edges, lanes, memory, planes, spread, swaps
 from runner.measurements.finding import Finding, Lab, Measurement
 from runner.namespaces import Unavailable
 from runner.rows import MeasuredRow
@@ -27,6 +27,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "first call": Measurement(calls.first_call, 12),
     "memory of a client": Measurement(calls.memory, 25),
     "choice among lanes": Measurement(lanes.choice, 8),
+    "colouring in a middleware": Measurement(edges.middleware, 20),
 }
 
 

@@ -56,19 +56,21 @@ class Request:
 class Kind(NamedTuple):
     """Of a header, by its name."""
 
+    name: str
     read: bool
     """Entries look at it."""
     members: bool
     """Its value is a list of members of baggage."""
     marks: frozenset[str]
     """Its value is that of a mark: the keys that this may be."""
+    carries: bool
+    """Marks may be in it."""
 
 
 class Placed(NamedTuple):
     """A header that matters, and where in the request it is."""
 
     place: int
-    name: str
     value: str
     kind: Kind
 
@@ -126,7 +128,7 @@ class Plan:
             marks = frozenset(key for key in self._keys if folded(key) == carried)
         read = name in self._read
         if carried == "" or marks or read:
-            return Kind(read, carried == "", marks)
+            return Kind(name, read, carried == "", marks, carried == "" or bool(marks))
         return None
 
     def stripped(self, source: str) -> frozenset[str]:
@@ -187,13 +189,15 @@ def changes(
     asked: Asked,
 ) -> Changes | None:
     """What colouring does to a request; None: nothing. `relevant` are the headers that
-    `Plan.kind` knows, in their order; `asked.headers` is set from what is left of them."""
+    `Plan.kind` knows, in their order; `asked.headers` is set from what is left of them.
+
+    A request without a header that carries marks needs only `added`."""
     strip = plan.stripped(asked.source)
     values: dict[int, str | None] = {}
     own: set[str] = set()
     left: dict[str, list[str]] = {}
     last = -1
-    for place, name, value, kind in relevant:
+    for place, value, kind in relevant:
         now: str | None = value
         if kind.members:
             now = without(value, strip)
@@ -208,18 +212,22 @@ def changes(
             values[place] = now
         if now is not None:
             if kind.read or kind.members:
-                left.setdefault(name, []).append(now)
-            if name == BAGGAGE:
+                left.setdefault(kind.name, []).append(now)
+            if kind.name == BAGGAGE:
                 last = place
     asked.headers = left
-    added = ""
     baggage = left.get(BAGGAGE, [])
     given = _fitting(plan.marks(asked, frozenset(own)), baggage)
     if given and baggage:
-        values[last] = baggage[-1] = _joined(baggage[-1], given)
-    elif given:
-        added = given
-    return Changes(values, added) if values or added else None
+        values[last] = _joined(baggage[-1], given)
+        given = ""
+    return Changes(values, given) if values or given else None
+
+
+def added(plan: Plan, asked: Asked) -> str:
+    """The value of the `baggage` header that a request without any baggage gets; "": none."""
+    marks = plan.marks(asked)
+    return _fitting(marks, ()) if marks else ""
 
 
 def _fitting(marks: Iterable[str], baggage: Sequence[str]) -> str:
@@ -247,7 +255,7 @@ def _joined(text: str, mark: str) -> str:
 def coloured(plan: Plan, request: Request, chance: Callable[[], int]) -> list[Header]:
     """The headers that the application gets. `chance` gives a number from 0 to 99."""
     relevant = [
-        Placed(index, name, value, kind)
+        Placed(index, value, kind)
         for index, (name, value) in enumerate(request.headers)
         if (kind := plan.kind(name)) is not None
     ]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from meltemi.lanes.carriers import BAGGAGE, carries
-from meltemi.lanes.colouring import MOST_NAMES, Changes, Kind, Placed, Plan, changes
+from meltemi.lanes.colouring import MOST_NAMES, Changes, Kind, Placed, Plan, added, changes
 from meltemi.lanes.entries import Asked
 from meltemi.proxyless import http_server
 from meltemi.proxyless.http_server import AsgiApp, Scope, WsgiApp
@@ -37,7 +37,7 @@ WAIT_S: Final = 5.0
 log = logging.getLogger("meltemi.proxyless")
 
 _KEPT_IN_PATHS: Final = "/!$&'()*+,;=:@~"
-_STRIPPED: Final = Kind(read=False, members=False, marks=frozenset())
+_STRIPPED: Final = Kind("", read=False, members=False, marks=frozenset(), carries=True)
 
 
 def asgi(
@@ -56,11 +56,10 @@ def asgi(
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
         if scope["type"] in ("http", "websocket"):
-            headers = scope["headers"]
             kinds = edge.kinds()
-            relevant = [pair for pair in headers if kinds[pair[0]]]
+            relevant = [pair for pair in scope["headers"] if kinds[pair[0]]]
             if relevant or not kinds.may_skip:
-                changed = _asgi_headers(kinds, scope)
+                changed = _asgi_headers(kinds, relevant, scope)
                 if changed is not None:
                     scope = {**scope, "headers": changed}
         await served(scope, receive, send)
@@ -163,25 +162,39 @@ def _asgi_name(name: bytes) -> str:
     return name.decode("latin-1").lower()
 
 
-def _asgi_headers(kinds: _Kinds, scope: Scope) -> list[tuple[bytes, bytes]] | None:
+def _asgi_headers(
+    kinds: _Kinds, relevant: Sequence[tuple[bytes, bytes]], scope: Scope
+) -> list[tuple[bytes, bytes]] | None:
     """The headers of a coloured request; None: those that it has."""
-    headers: list[tuple[bytes, bytes]] = list(scope["headers"])
-    relevant = [
-        Placed(place, _asgi_name(name), value.decode("latin-1"), kind)
-        for place, (name, value) in enumerate(headers)
-        if (kind := kinds[name]) is not None
-    ]
     client = scope.get("client")
     raw = scope.get("raw_path")
     path = raw.decode("latin-1") if raw else quote(scope["path"], safe=_KEPT_IN_PATHS)
+    read: dict[str, list[str]] = {}
     asked = Asked(
-        method=scope.get("method", "GET"),
-        path=path.partition("?")[0],
-        query=scope.get("query_string", b"").decode("latin-1"),
-        headers={},
-        source=client[0] if client else "",
-        chance=_chance,
+        scope.get("method", "GET"),
+        path.partition("?")[0],
+        scope.get("query_string", b"").decode("latin-1"),
+        read,
+        client[0] if client else "",
+        _chance,
     )
+    for name, value in relevant:
+        kind = kinds[name]
+        if kind is None or kind.carries:
+            return _asgi_changed(kinds, asked, scope)
+        read.setdefault(kind.name, []).append(value.decode("latin-1"))
+    mark = added(kinds.plan, asked) if kinds.plan is not None else ""
+    return [*scope["headers"], (b"baggage", mark.encode())] if mark else None
+
+
+def _asgi_changed(kinds: _Kinds, asked: Asked, scope: Scope) -> list[tuple[bytes, bytes]] | None:
+    """Where the request has baggage already."""
+    headers: list[tuple[bytes, bytes]] = list(scope["headers"])
+    relevant = [
+        Placed(place, value.decode("latin-1"), kind)
+        for place, (name, value) in enumerate(headers)
+        if (kind := kinds[name]) is not None
+    ]
     made = _changes(kinds, relevant, asked)
     if made is None:
         return None
@@ -191,7 +204,7 @@ def _asgi_headers(kinds: _Kinds, scope: Scope) -> list[tuple[bytes, bytes]] | No
         else:
             headers[place] = (headers[place][0], now.encode("latin-1"))
     if made.added:
-        headers.append((BAGGAGE.encode(), made.added.encode("latin-1")))
+        headers.append((BAGGAGE.encode(), made.added.encode()))
     return headers
 
 
@@ -210,7 +223,7 @@ def _wsgi_name(key: str) -> str | None:
 def _wsgi_environ(kinds: _Kinds, keys: Sequence[str], environ: dict[str, Any]) -> dict[str, Any]:
     """The environment of a coloured request."""
     relevant = [
-        Placed(place, _wsgi_name(key) or "", environ[key], kind)
+        Placed(place, environ[key], kind)
         for place, key in enumerate(keys)
         if (kind := kinds[key]) is not None and (environ[key] or key not in _UNPREFIXED)
     ]

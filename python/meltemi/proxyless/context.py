@@ -133,6 +133,12 @@ def _trace_headers(span: Span) -> dict[str, str]:
     return {"traceparent": trace}
 
 
+def is_read(name: str) -> bool:
+    """Whether `incoming` looks at headers of this name."""
+    name = name.lower()
+    return name in metainfo.RESERVED or name.startswith((*_OTHER_PREFIXES, "rpc-", "rpc_"))
+
+
 def incoming(
     headers: Headers = (),
     transient: Mapping[str, str] = _NOTHING,
@@ -154,6 +160,12 @@ def incoming(
         context = get_current()
     received = _Received()
     received.read(headers, transient, persistent)
+    if (
+        received.nothing
+        and not baggage.current(context)
+        and metainfo.held(context) is metainfo.NONE
+    ):
+        return context
     context = received.trace_in(context)
     context = baggage.replaced(received.members(), context)
     info = received.metainfo()
@@ -170,6 +182,10 @@ class _Received:
         self.transient: dict[str, str] = {}
         self.persistent: dict[str, str] = {}
         self._carried: dict[str, str] | None = None  # the metainfo, as headers are named
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.plain or self.transient or self.persistent)
 
     def read(
         self, headers: Headers, transient: Mapping[str, str], persistent: Mapping[str, str]

@@ -8,11 +8,12 @@ marks of lanes are taken only of callers whose marks count; the application does
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context, attach, detach
 
-from meltemi.proxyless.context import incoming
+from meltemi.proxyless.context import incoming, is_read
 
 if TYPE_CHECKING:
     from meltemi.proxyless.guard import Guard
@@ -37,7 +38,9 @@ def asgi(app: AsgiApp, *, mesh: Mesh | None = None) -> AsgiApp:
             return
         if guard is not None:
             scope = _judged(scope, guard)
-        pairs = ((name.decode("latin-1"), value) for name, value in scope["headers"])
+        pairs = [
+            (name.decode("latin-1"), value) for name, value in scope["headers"] if _is_read(name)
+        ]
         token = attach(incoming(pairs))
         try:
             await app(scope, receive, send)
@@ -55,9 +58,7 @@ def wsgi(app: WsgiApp, *, mesh: Mesh | None = None) -> WsgiApp:
         if guard is not None:
             environ = _judged_environ(environ, guard)
         context = incoming(
-            (name[5:].replace("_", "-"), str(value))
-            for name, value in environ.items()
-            if name.startswith("HTTP_")
+            [(_header(key), str(environ[key])) for key in environ if _is_read_key(key)]
         )
         token = attach(context)
         try:
@@ -106,6 +107,21 @@ def _judged_environ(environ: dict[str, Any], guard: Guard) -> dict[str, Any]:
         if now is not None:
             judged[name] = now
     return judged
+
+
+# Of names that strangers make up only so many are remembered.
+@lru_cache(maxsize=2048)
+def _is_read(name: bytes) -> bool:
+    return is_read(name.decode("latin-1"))
+
+
+@lru_cache(maxsize=2048)
+def _is_read_key(key: str) -> bool:
+    return key.startswith("HTTP_") and is_read(_header(key))
+
+
+def _header(key: str) -> str:
+    return key[5:].replace("_", "-")
 
 
 class _Body:
