@@ -8,8 +8,9 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 SOURCES = Path(__file__).with_name("istiod")
 BUILT = Path(__file__).resolve().parents[2] / ".cache" / "interop-istiod"
@@ -23,6 +24,7 @@ ENVIRONMENT = {
     # How long a change waits for further ones: 100 ms by default.
     "PILOT_DEBOUNCE_AFTER": "20ms",
 }
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 def build() -> None:
@@ -36,8 +38,11 @@ def build() -> None:
 class Istiod:
     """istiod that can be stopped and started again at the same ports."""
 
-    def __init__(self, directory: Path, ports: tuple[int, int, int]) -> None:
+    def __init__(
+        self, directory: Path, ports: tuple[int, int, int], settings: Mapping[str, str]
+    ) -> None:
         self.directory = directory
+        self._settings = {**ENVIRONMENT, **settings}
         self.xds, self._http, self._monitoring = (f"127.0.0.1:{port}" for port in ports)
         self.log = directory.parent / f"{directory.name}.istiod.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,7 +57,7 @@ class Istiod:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **ENVIRONMENT},
+                env={**os.environ, **self._settings},
                 cwd=self.directory.parent,
             )
         deadline = time.monotonic() + START_S
@@ -86,9 +91,12 @@ class Istiod:
 
 
 @contextlib.contextmanager
-def running(directory: Path, ports: tuple[int, int, int]) -> Iterator[Istiod]:
-    """Starts istiod on `directory`; ports of xDS, of readiness and of metrics."""
-    istiod = Istiod(directory, ports)
+def running(
+    directory: Path, ports: tuple[int, int, int], settings: Mapping[str, str] = NO_SETTINGS
+) -> Iterator[Istiod]:
+    """Starts istiod on `directory`; ports of xDS, of readiness and of metrics. `settings` are
+    variables of its environment."""
+    istiod = Istiod(directory, ports, settings)
     try:
         istiod.start()
         yield istiod
