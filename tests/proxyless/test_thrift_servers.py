@@ -389,6 +389,33 @@ def test_answer_with_outside_of_a_handler_says_so() -> None:
         mesh_thrift.answer_with("a", "b")
 
 
+def test_a_caller_that_is_cut_off_is_no_error_of_the_server(
+    port: int, handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that is killed: before a call, within one, before its answer."""
+    called = threading.Event()
+
+    def slow(_method: str) -> None:
+        called.set()
+        time.sleep(0.1)
+
+    handler.seen = slow
+    ping = b"\x80\x01\x00\x01\x00\x00\x00\x04ping\x00\x00\x00\x01\x00"
+    whole = len(ping).to_bytes(4, "big") + ping
+    for sent in (b"", whole[:10], whole):
+        called.clear()
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(sent)
+            if sent == whole:
+                assert called.wait(5)
+            else:
+                time.sleep(0.05)
+            # Closed so, the connection is reset.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    time.sleep(0.3)
+    assert [each.message for each in caplog.records] == []
+
+
 def test_thriftpy2s_limit_on_the_life_of_asyncio_connections_is_warned_about(
     module: Any, handler: Handler, caplog: pytest.LogCaptureFixture
 ) -> None:

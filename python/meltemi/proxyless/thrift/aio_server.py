@@ -22,6 +22,7 @@ from meltemi.proxyless.thrift.server import (
     application_error,
     as_application_error,
     business_error,
+    caller_gone,
     exception_message,
     ip_of,
     refused,
@@ -64,7 +65,7 @@ class AsyncDownstream:
         if self.unframed is not None:
             return None
         if not self._have:
-            self._have = await self._transport.read(_READ_BYTES)
+            self._have = await self._came(_READ_BYTES)
         if is_unframed(self._have):
             buffered = TAsyncBufferedTransport(self)
             compact = self._have[0] == message.COMPACT_ID
@@ -81,7 +82,7 @@ class AsyncDownstream:
     async def _frame(self) -> bytes:
         have = bytearray(self._have)
         while (size := message.frame_bytes(have)) is None or len(have) < size:
-            have += await self._transport.read(_READ_BYTES)
+            have += await self._came(_READ_BYTES)
         self._have = bytes(have[size:])
         return bytes(have[:size])
 
@@ -90,14 +91,23 @@ class AsyncDownstream:
         if self._have:
             data, self._have = self._have[:size], self._have[size:]
             return data
-        came: bytes = await self._transport.read(size)
-        return came
+        return await self._came(size)
+
+    async def _came(self, size: int) -> bytes:
+        try:
+            data: bytes = await self._transport.read(size)
+        except ConnectionError as error:
+            raise caller_gone(error) from None
+        return data
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
 
     async def flush(self) -> None:
-        await self._transport.flush()
+        try:
+            await self._transport.flush()
+        except ConnectionError as error:
+            raise caller_gone(error) from None
 
     def is_open(self) -> bool:
         return True

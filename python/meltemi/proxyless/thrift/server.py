@@ -81,8 +81,7 @@ class Downstream:
 
     def _first_bytes(self) -> bytes:
         try:
-            data: bytes = self._transport.read(_READ_BYTES)
-            return data
+            return self._came(_READ_BYTES)
         except TimeoutError:
             # Between two calls: nothing is wrong, and nothing to log.
             raise TTransportException(TTransportException.TIMED_OUT, "idle") from None
@@ -95,7 +94,7 @@ class Downstream:
         have = bytearray(whole)
         while (size := message.frame_bytes(have)) is None or len(have) < size:
             wanted = _READ_BYTES if size is None else min(size - len(have), 1 << 20)
-            have += self._transport.read(max(wanted, _READ_BYTES))
+            have += self._came(max(wanted, _READ_BYTES))
         self._have = bytes(have[size:])
         return bytes(have[:size])
 
@@ -104,13 +103,22 @@ class Downstream:
         if self._have:
             data, self._have = self._have[:size], self._have[size:]
             return data
-        came: bytes = self._transport.read(size)
-        return came
+        return self._came(size)
+
+    def _came(self, size: int) -> bytes:
+        try:
+            data: bytes = self._transport.read(size)
+        except ConnectionError as error:
+            raise caller_gone(error) from None
+        return data
 
     def write(self, data: bytes) -> None:
         """Sends an answer."""
-        self._transport.write(data)
-        self._transport.flush()
+        try:
+            self._transport.write(data)
+            self._transport.flush()
+        except ConnectionError as error:
+            raise caller_gone(error) from None
 
     def is_open(self) -> bool:
         return bool(self._transport.is_open())
@@ -128,6 +136,11 @@ def refused(error: WireError) -> TTransportException:
     """Ends a connection whose bytes are no call: logged, then as thriftpy2's servers end one."""
     _LOG.warning("a caller was disconnected: it sent %s", error)
     return TTransportException(TTransportException.UNKNOWN, str(error))
+
+
+def caller_gone(error: ConnectionError) -> TTransportException:
+    """Ends a connection that its caller cut, as one that it closed: nothing is wrong here."""
+    return TTransportException(TTransportException.END_OF_FILE, f"the caller is gone: {error}")
 
 
 class DownstreamFactory:
