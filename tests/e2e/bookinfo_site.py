@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -69,12 +70,23 @@ class Site:
         finally:
             path.unlink()
 
-    def without(self, workload: str) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def without(self, workload: str) -> Iterator[None]:
         """The workload has no instance, until the end of the block."""
         text = (self.mesh.directory / "mesh.yaml").read_text()
         head = re.search(rf"metadata: {{name: {workload}, .*\nspec:\n", text)
         assert head is not None, workload
-        return self.edited("mesh.yaml", head[0], f"{head[0]}  replicas: 0\n")
+        name = f"{workload}-0.default"
+        with self.edited("mesh.yaml", head[0], f"{head[0]}  replicas: 0\n"):
+            eventually(lambda: name not in self.mesh.processes(), 20)
+            yield
+        eventually(lambda: self._listens(f"{workload}.default"), 20)
+
+    def _listens(self, workload: str) -> bool:
+        found = self.mesh.workloads()[workload]
+        address = found["instances"][0]["address"], found["ports"][0]["port"]
+        with socket.create_connection(address, 1):
+            return True
 
 
 def save(path: Path, text: str) -> None:

@@ -83,6 +83,13 @@ def test_the_id_of_a_product_is_that_of_the_request(site: Site) -> None:
     assert found == ["2", "a-b", "书", "x" * 200]
 
 
+def test_the_page_is_at_the_root(site: Site) -> None:
+    page = site.get(path="/")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    (script,) = re.findall(r'<script[^>]* src="([^"]+)"', page.text)
+    assert site.get(path=script).headers["content-type"].startswith("text/javascript")
+
+
 def test_without_a_mark_the_rating_is_1_or_0_at_80_to_20(site: Site) -> None:
     requests = 500
     found = site.ways(requests)
