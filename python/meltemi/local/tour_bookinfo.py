@@ -19,6 +19,8 @@ import httpx
 from meltemi.local.tour import StepFailed, Tour
 
 PORT = 8080
+PORTS = 100
+"""So many are tried, one after another."""
 MEANWHILE_S = 1.0
 """An instance that could not be reached is asked again after 5 s at the earliest."""
 PRODUCT = "/api/v1/products/1"
@@ -93,13 +95,11 @@ def prepare(example: Path, say: Callable[[str], None]) -> None:
 
 
 def arrange(directory: Path) -> None:
-    """Where something else is at port 8080, the gateway of this copy is at another one."""
-    if _is_free(PORT):
-        return
+    """Where something else is at port 8080, the gateway of this copy is at the next free one."""
+    port = next((port for port in range(PORT, PORT + PORTS) if _is_free(port)), None)
+    if port is None:
+        raise StepFailed(f"no port of {PORT}-{PORT + PORTS - 1} is free for the gateway")
     mesh = directory / "mesh.yaml"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     mesh.write_text(mesh.read_text().replace(f"hostPort: {PORT}", f"hostPort: {port}"))
 
 
