@@ -205,11 +205,11 @@ end
 
 local function strip_list(headers, name, keys)
   local values, changed = {}, false
-  each_value(headers, name, function(text)
+  for _, text in ipairs(values_of(headers, name)) do
     local rest = without(text, keys)
     changed = changed or rest ~= nil
     if not rest or rest:find("[^ \t,]") then values[#values + 1] = rest or text end
-  end)
+  end
   if changed then put(headers, name, values) end
 end
 
@@ -228,9 +228,7 @@ end
 local function marks_of(headers)
   local found, single = {}, {}
   for _, name in ipairs(plan.lists) do
-    each_value(headers, name, function(text)
-      for member in text:gmatch("[^,]+") do found[key_of(member)] = true end
-    end)
+    for member in (headers:get(name) or ""):gmatch("[^,]+") do found[key_of(member)] = true end
   end
   for name in pairs(headers) do
     local key = single_key(name)
@@ -258,8 +256,7 @@ end
 
 -- Behind all that is there, as far as the limits of baggage let them.
 local function append(headers, marks)
-  local values = {}
-  each_value(headers, "baggage", function(text) values[#values + 1] = text end)
+  local values = values_of(headers, "baggage")
   local whole, fitting = table.concat(values, ","), ""
   for _, mark in ipairs(marks) do
     local more = joined(fitting, mark)
@@ -277,22 +274,37 @@ local function trusted(request, group)
   return within(address, group.trusted)
 end
 
+local everybody, anybody_trusted = {}, false
+for _, group in ipairs(plan.groups) do
+  everybody[group.lower] = true
+  anybody_trusted = anybody_trusted or #group.trusted > 0
+end
+
+-- The keys whose marks the caller may not bring, and whether it is trusted with any.
+local function strangers_to(request)
+  if not anybody_trusted then return everybody, false end
+  local strange, friend = {}, false
+  for _, group in ipairs(plan.groups) do
+    if trusted(request, group) then friend = true else strange[group.lower] = true end
+  end
+  return strange, friend
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local request = { handle = handle, headers = headers }
-  local strangers, friends = {}, false
+  local strange, friend = strangers_to(request)
+  strip(headers, strange)
+  local marked, marks = friend and marks_of(headers) or {}, nil
   for _, group in ipairs(plan.groups) do
-    if trusted(request, group) then friends = true else strangers[group.lower] = true end
-  end
-  strip(headers, strangers)
-  local marked, marks = friends and marks_of(headers) or {}, {}
-  for _, group in ipairs(plan.groups) do
-    if not marked[group.lower] then
-      local lane = lane_of(request, group)
-      if lane then
-        marks[#marks + 1], marked[group.lower] = lane.mark, true
-      end
+    local lane = not marked[group.lower] and lane_of(request, group)
+    if lane then
+      marks = marks or {}
+      marks[#marks + 1], marked[group.lower] = lane.mark, true
     end
   end
-  if #marks > 0 then append(headers, marks) end
+  if marks then append(headers, marks) end
 end
+
+-- What a request leaves behind is little beside what Envoy itself holds: it may wait.
+collectgarbage("setpause", 400)

@@ -9,11 +9,13 @@ local function decoded(text)
   return (text:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
 end
 
-local function each_value(headers, name, visit)
-  for place = 0, headers:getNumValues(name) - 1 do
-    local found = visit(headers:getAtIndex(name, place))
-    if found ~= nil then return found end
-  end
+-- The values of a header that may come several times, one by one.
+local function values_of(headers, name)
+  local count = headers:getNumValues(name)
+  if count == 1 then return { headers:get(name) } end
+  local found = {}
+  for place = 1, count do found[place] = headers:getAtIndex(name, place - 1) end
+  return found
 end
 
 local read = {}
@@ -27,18 +29,30 @@ function read.uri(headers)
   return path and path:match("^[^?#]*")
 end
 
+-- Of a cookie, behind a `;`: its value.
+local cookies = {}
+
+local function cookie_pattern(name)
+  if not cookies[name] then
+    cookies[name] = ";[ \t]*" .. name:gsub("%W", "%%%0") .. "[ \t]*=([^;]*)"
+  end
+  return cookies[name]
+end
+
 function read.cookie(headers, name)
-  return each_value(headers, "cookie", function(text)
-    for pair in text:gmatch("[^;]+") do
-      local key, value = pair:match("^[ \t]*(.-)[ \t]*=(.*)$")
-      if key == name then return trimmed(value) end
-    end
-  end)
+  local place, text = 0, headers:getAtIndex("cookie", 0)
+  while text do
+    local value = text:find(name, 1, true) and (";" .. text):match(cookie_pattern(name))
+    if value then return trimmed(value) end
+    place = place + 1
+    text = headers:getAtIndex("cookie", place)
+  end
 end
 
 function read.query(headers, name)
   local query = (headers:get(":path") or ""):match("^[^?#]*%?([^#]*)")
-  for pair in (query or ""):gmatch("[^&]+") do
+  if not query or not query:find(name, 1, true) then return nil end
+  for pair in query:gmatch("[^&]+") do
     local key, value = pair:match("^(.-)=(.*)$")
     if (key or pair) == name then return value or "" end
   end
@@ -46,12 +60,11 @@ end
 
 -- Of the members with the name the last counts, as everywhere where baggage is read.
 function read.baggage(headers, name)
-  local found
-  each_value(headers, "baggage", function(text)
-    for member in text:gmatch("[^,]+") do
-      local key, rest = member:match("^([^=]*)=?(.*)$")
-      if trimmed(key) == name then found = decoded(trimmed(rest:match("^[^;]*"))) end
-    end
-  end)
+  local whole, found = headers:get("baggage"), nil
+  if not whole or not whole:find(name, 1, true) then return nil end
+  for member in whole:gmatch("[^,]+") do
+    local key, rest = member:match("^([^=]*)=?(.*)$")
+    if trimmed(key) == name then found = decoded(trimmed(rest:match("^[^;]*"))) end
+  end
   return found
 end
