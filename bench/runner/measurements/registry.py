@@ -8,7 +8,7 @@ from typing import Final
 
 from runner.budget import Budget
 from runner.machine import FOREIGN_LIMIT, Share, cores, wait_until_quiet
-from runner.measurements import calls, edges, lanes, memory, planes, spread, swaps
+from runner.measurements import calls, edges, gateways, lanes, memory, planes, spread, swaps
 from runner.measurements.finding import Finding, Lab, Measurement
 from runner.namespaces import Unavailable
 from runner.rows import MeasuredRow
@@ -18,6 +18,7 @@ WAIT_S = 10.0
 
 MEASUREMENTS: Final[dict[str, Measurement]] = {
     "memory": Measurement(memory.measure, 30),
+    "colouring in a gateway": Measurement(gateways.colouring, 60),
     "swap of routes": Measurement(swaps.measure, 60),
     "spread over workers": Measurement(spread.measure, 8),
     "documents": Measurement(planes.documents, 90),
