@@ -225,6 +225,8 @@ def test_the_lanes_instance_dies_and_comes_back(edge: Edge) -> None:
 
 @pytest.mark.slow
 def test_rules_change_under_load_and_no_request_fails(edge: Edge) -> None:
+    modified = "listener_manager.listener_(modified|in_place_updated)"
+    before = edge.mesh.meltemi("proxy", "stats", "edge-gateway.shop", "--filter", modified).out
     with busy(edge) as load:
         for turn in range(2):
             weight = 20 + 10 * turn
@@ -238,6 +240,8 @@ def test_rules_change_under_load_and_no_request_fails(edge: Edge) -> None:
     assert not load.failed
     assert set(load.statuses) == {200}, load.statuses
     assert load.statuses[200] > 200
+    after = edge.mesh.meltemi("proxy", "stats", "edge-gateway.shop", "--filter", modified).out
+    assert after == before != "", "no listener was replaced, and so no connection closed"
 
 
 def test_proxy_shows_what_the_gateway_holds(edge: Edge) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from meltemi import config
 from meltemi.analysis import dump, places
+from meltemi.lanes.envoy_filter import SLOTS
 from meltemi.model import Mesh
 from meltemi.model.addresses import Addresses
 from meltemi.translate import Translator
@@ -329,8 +330,20 @@ def test_requests_are_coloured_before_they_are_routed() -> None:
     listener = next(iter(got(GATEWAY, entry)["listeners"].values()))
     manager = listener["filterChains"][0]["filters"][0]["typedConfig"]
     names = [each["name"] for each in manager["httpFilters"]]
-    assert any(name.startswith("meltemi.lanes") for name in names)
+    assert names[: len(SLOTS)] == list(SLOTS)
     assert names[-1] == "envoy.filters.http.router"
+    assert set(got(GATEWAY, entry)["extensions"]) == set(SLOTS)
+
+
+def test_a_new_lane_leaves_the_listeners_as_they_were() -> None:
+    translator = Translator()
+    first, second = mesh(GATEWAY), mesh(GATEWAY, LANES)
+    node = places.node(places.replica(first, "gateway.edge"), Client.ENVOY)
+    before, after = translator.resources(first, node), translator.resources(second, node)
+    assert before[messages.LISTENER] is after[messages.LISTENER]
+    former, now = before[messages.EXTENSION_CONFIG], after[messages.EXTENSION_CONFIG]
+    assert former.keys() == now.keys()
+    assert former != now
 
 
 def test_an_edit_of_a_route_leaves_the_listeners_as_they_were() -> None:

@@ -29,6 +29,9 @@ def resources(mesh: Mesh, of: Replica, client: Client) -> dict[str, dict[str, An
         }
         for section, type_url in SECTIONS.items()
     }
+    for name, resource in found.get(messages.EXTENSION_CONFIG, {}).items():
+        body = messages.any_to_json(messages.EXTENSION_CONFIG, resource.body, proto_names=False)
+        shown.setdefault("extensions", {})[name] = body
     for table in found[messages.NAME_TABLE].values():
         body = messages.any_to_json(messages.NAME_TABLE, table.body, proto_names=False)
         shown["names"] = body.get("table", {})

@@ -72,12 +72,17 @@ def _what(section: str, resource: dict[str, Any]) -> str:
                 return f"by name, routes {manager['rds']['routeConfigName']}"
             return f"{_listens(resource)}{_left_out(resource)}"
         case "routes":
-            routes = resource["virtualHosts"][0]["routes"]
+            hosts = resource["virtualHosts"]
+            if len(hosts) > 1:
+                return "of " + ", ".join(domain for host in hosts for domain in host["domains"])
+            routes = hosts[0].get("routes", ())
             more = f" and {len(routes) - 5} more" if len(routes) > 5 else ""
             names = ", ".join(route.get("name", "-") for route in routes[:5])
             return f"{names}{more}{_left_out(resource)}"
         case "clusters":
             return f"{resource.get('type', 'STATIC')} {resource.get('lbPolicy', 'ROUND_ROBIN')}"
+        case "extensions":
+            return str(resource["typedConfig"]["@type"]).rpartition(".")[2]
         case "names":
             return ", ".join(resource["ips"])
         case _:

@@ -5,11 +5,14 @@ those that Envoy's documentation recommends ("Configuring Envoy as an edge proxy
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from meltemi.lanes.envoy_filter import SLOT_TYPES, SLOTS, slots
+from meltemi.model import LaneGroup
 from meltemi.translate import gateway_routes, listeners
 from meltemi.translate.api_listeners import ROUTER_FILTER
+from meltemi.translate.clusters import EDS_SOURCE
 from meltemi.translate.gateway_routes import FAULT_FILTER
 from meltemi.xds import messages
 
@@ -19,23 +22,16 @@ HEADERS_S: Final = 10
 """How long the headers of a request may take to come."""
 
 _MANAGER: Final = "envoy.extensions.filters.network.http_connection_manager.v3"
-_HTTP_FILTER: Final = f"{_MANAGER}.HttpFilter"
 _LIMIT_BYTES: Final = 32 * 1024
 _STREAMS: Final = 100
 _STREAM_WINDOW: Final = 64 * 1024
 _CONNECTION_WINDOW: Final = 1024 * 1024
 
 
-def listener(
-    address: str,
-    number: int,
-    port: int,
-    http_filters: Iterable[Mapping[str, Any]],
-    tracer: Mapping[str, Any] | None = None,
-) -> Any:
-    """At `address:number`, with the routes of the gateway's `port`; `http_filters` (JSON of
-    protobuf) come before the router. Spans are made where there is a `tracer` for them."""
-    manager = messages.pack(_manager(port, http_filters, tracer))
+def listener(address: str, number: int, port: int, tracer: Mapping[str, Any] | None = None) -> Any:
+    """At `address:number`, with the routes of the gateway's `port`. Spans are made where there is a
+    `tracer` for them."""
+    manager = messages.pack(_manager(port, tracer))
     made = listeners.listener(
         address, number, "OUTBOUND", {"name": FILTER, "typed_config": manager}
     )
@@ -45,21 +41,24 @@ def listener(
     return made
 
 
-def _manager(
-    port: int, http_filters: Iterable[Mapping[str, Any]], tracer: Mapping[str, Any] | None
-) -> Any:
+def colouring(groups: Sequence[LaneGroup]) -> dict[str, Any]:
+    """The filters before the router by name, as `TypedExtensionConfig`: they come apart from the
+    listeners, so that a new lane closes no connection."""
+    return {
+        each["name"]: messages.from_json("envoy.config.core.v3.TypedExtensionConfig", each)
+        for each in slots(groups, underscores=False)
+    }
+
+
+def _manager(port: int, tracer: Mapping[str, Any] | None) -> Any:
     return messages.message(f"{_MANAGER}.HttpConnectionManager")(
         stat_prefix=f"outbound_0.0.0.0_{port}",
         rds={
-            "config_source": {
-                "ads": {},
-                "resource_api_version": "V3",
-                "initial_fetch_timeout": {},
-            },
+            "config_source": EDS_SOURCE,
             "route_config_name": gateway_routes.name(port),
         },
         http_filters=[
-            *(messages.from_json(_HTTP_FILTER, each) for each in http_filters),
+            *(_discovered(name) for name in SLOTS),
             _filter(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault"),
             _filter(ROUTER_FILTER, "envoy.extensions.filters.http.router.v3.Router"),
         ],
@@ -106,6 +105,11 @@ def _typed(config: Mapping[str, Any]) -> Any:
     made = messages.message("xds.type.v3.TypedStruct")(type_url=given.pop("@type"))
     made.value.update(given)
     return messages.pack(made)
+
+
+def _discovered(name: str) -> dict[str, Any]:
+    discovery = {"config_source": EDS_SOURCE, "type_urls": list(SLOT_TYPES)}
+    return {"name": name, "config_discovery": discovery}
 
 
 def _filter(name: str, message: str) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from meltemi.lanes.envoy_filter import http_filters
-from meltemi.model import MeshMode
+from meltemi.model import LaneGroup, MeshMode
 from meltemi.translate import (
     clusters,
     gateway_listeners,
@@ -60,7 +59,7 @@ class Proxy:
         own = self._instance.address if self._instance else node.address
         self._address = own if is_ip(own) else LOOPBACK
         self._is_sidecar = place is not None and place.workload.mode is MeshMode.SIDECAR
-        self._http_filters: list[dict[str, Any]] = []
+        self._groups: tuple[LaneGroup, ...] = ()
         self._tracer = _tracer(node)
         self._gateway: tuple[GatewayPort, ...] = ()
         self._is_gateway = node.client is Client.ENVOY and (
@@ -68,9 +67,7 @@ class Proxy:
         )
         if place is not None and self._is_gateway:
             self._gateway = index.gateway_ports(place.workload)
-            groups = index.mesh.lane_groups
-            colouring = functools.partial(http_filters, groups, underscores=False)
-            self._http_filters = builder.memo.get("http filters", groups, colouring)
+            self._groups = index.mesh.lane_groups
         self._inbound: tuple[InboundPort, ...] = ()
         self._denied_marks = index.denied_marks(place.workload) if place else ()
         if place is not None and (
@@ -91,7 +88,6 @@ class Proxy:
                 ("gateway listeners", self._address),
                 (
                     [(port.number, port.host_port) for port in self._gateway],
-                    self._http_filters,
                     self._tracer,
                 ),
                 lambda: {made.name: made for made in self._gateway_listeners()},
@@ -125,6 +121,20 @@ class Proxy:
             lambda: {**self._shared.clusters, **self._applications(host)},
         )
 
+    def extensions(self) -> Named:
+        """Of a gateway; the same for all."""
+        if not self._is_gateway:
+            return {}
+
+        def build() -> Named:
+            return {
+                name: messages.resource(name, config)
+                for name, config in gateway_listeners.colouring(self._groups).items()
+            }
+
+        made: Named = self._builder.memo.get("gateway extensions", self._groups, build)
+        return made
+
     def _gateway_routes(self, port: GatewayPort) -> Resource:
         make = functools.partial(gateway_routes.route_configuration, port)
         name = gateway_routes.name(port.number)
@@ -139,13 +149,12 @@ class Proxy:
                 yield self._builder.resource(
                     messages.LISTENER,
                     names.listener(address, number),
-                    (port.number, self._http_filters, self._tracer),
+                    (port.number, self._tracer),
                     functools.partial(
                         gateway_listeners.listener,
                         address,
                         number,
                         port.number,
-                        self._http_filters,
                         self._tracer,
                     ),
                     of="gateway",

@@ -95,6 +95,8 @@ class Translator:
         }
         if node.client is Client.SDK:
             found[messages.EXTENSION_CONFIG] = self._edge_rules()
+        elif extensions := proxy.extensions():
+            found[messages.EXTENSION_CONFIG] = extensions
         return found
 
     def _edge_rules(self) -> Named:
