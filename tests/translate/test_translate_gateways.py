@@ -241,6 +241,15 @@ def test_timeouts_and_retries_are_istios() -> None:
     assert "retryPolicy" not in route["route"]
 
 
+def test_who_is_asked_again_is_another_endpoint_and_in_a_lane_one_to_fall_back_to() -> None:
+    lane, plain = hosts(GATEWAY, LANES, rule(f"[{{{TO_PAGE}}}]"))["*"]
+    for route in (lane, plain):
+        (other,) = route["route"]["retryPolicy"]["retryHostPredicate"]
+        assert other["name"] == "envoy.retry_host_predicates.previous_hosts"
+    assert "previous_priorities" in lane["route"]["retryPolicy"]["retryPriority"]["name"]
+    assert "retryPriority" not in plain["route"]["retryPolicy"]
+
+
 def test_a_host_that_is_set_as_a_header_is_a_rewrite() -> None:
     """Envoy refuses all routes where one changes it as a header."""
     changes = "headers: {request: {set: {Host: inner, x: z}, remove: [':path', a]}}"

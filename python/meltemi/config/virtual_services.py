@@ -15,6 +15,7 @@ from meltemi.config.rules.virtual_service_actions import GRPC_STATUS
 from meltemi.config.schema import virtual_service as schema
 from meltemi.config.schema.types import pairs, seconds, texts
 from meltemi.model import (
+    Cors,
     Destination,
     DirectResponse,
     Fault,
@@ -106,6 +107,7 @@ def _gateway_routes(routes: list[schema.HttpRoute], namespace: str) -> Iterator[
             rewrite=_rewrite(route.rewrite) if route.rewrite else None,
             fault=_fault(route.fault) if route.fault else None,
             mirrors=tuple(_mirrors(route, namespace)),
+            cors=_cors(route.cors_policy) if route.cors_policy else None,
         )
 
 
@@ -305,6 +307,21 @@ def _mirrors(route: schema.HttpRoute, namespace: str) -> Iterator[Mirror]:
         yield Mirror(_destination(route.mirror, namespace), share)
     for each in route.mirrors or ():
         yield Mirror(_destination(each.destination, namespace), _millionths(each.percentage, None))
+
+
+def _cors(said: schema.CorsPolicy) -> Cors:
+    """`allowOrigin` is the older form of exact `allowOrigins`."""
+    origins = [condition for each in said.allow_origins or () if (condition := _condition(each))]
+    origins += [StringMatch("exact", each) for each in said.allow_origin or ()]
+    return Cors(
+        tuple(origins),
+        texts(said.allow_methods),
+        texts(said.allow_headers),
+        texts(said.expose_headers),
+        seconds(said.max_age),
+        said.allow_credentials,
+        said.unmatched_preflights != "IGNORE",
+    )
 
 
 def _millionths(said: schema.Percent | None, percent: int | None) -> int:

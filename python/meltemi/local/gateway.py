@@ -33,6 +33,8 @@ that is replaced."""
 DRAIN_POLL_S: Final = 0.05
 MOST_OF_A_REGEX: Final = 32768
 """Istio's; Envoy's own 100 would refuse the marks of lanes, and many regexes of users."""
+MOST_CONNECTIONS: Final = 10_000
+"""Of callers, at once; more are closed."""
 FLUSH_MS: Final = 250
 """Spans are sent after this at the latest: who looks at the way of a request waits for them."""
 FLUSHED_SPANS: Final = 100
@@ -44,6 +46,9 @@ _MANAGER: Final = (
 )
 _ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
 _OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_CONNECTIONS: Final = (
+    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+)
 _DETECTORS: Final = "envoy.extensions.tracers.opentelemetry.resource_detectors.v3"
 _ADS: Final = {"ads": {}, "resource_api_version": "V3"}
 
@@ -116,6 +121,17 @@ class Gateway:
                             "re2.max_program_size.error_level": MOST_OF_A_REGEX,
                             "tracing.opentelemetry.flush_interval_ms": FLUSH_MS,
                             "tracing.opentelemetry.min_flush_spans": FLUSHED_SPANS,
+                        },
+                    }
+                ]
+            },
+            "overload_manager": {
+                "resource_monitors": [
+                    {
+                        "name": "envoy.resource_monitors.global_downstream_max_connections",
+                        "typed_config": {
+                            "@type": f"type.googleapis.com/{_CONNECTIONS}",
+                            "max_active_downstream_connections": MOST_CONNECTIONS,
                         },
                     }
                 ]

@@ -38,6 +38,7 @@ from meltemi.model.route import (
 )
 from meltemi.model.service import Endpoint, Resolution, Service, ServicePort
 from meltemi.model.virtual_service import (
+    Cors,
     DirectResponse,
     Fault,
     HeaderChanges,
@@ -59,6 +60,7 @@ __all__ = [
     "ApplicationProtocol",
     "ConnectionPool",
     "ConsistentHash",
+    "Cors",
     "Destination",
     "DestinationRule",
     "DirectResponse",

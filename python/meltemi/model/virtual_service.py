@@ -117,6 +117,20 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Cors:
+    """Which pages of other origins may call; lists of what they may send and see."""
+
+    origins: tuple[StringMatch, ...]
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+    max_age_s: float | None = None
+    credentials: bool | None = None
+    forwards_preflights: bool = True
+    """Of origins that may not call: to the destination, which answers them."""
+
+
+@dataclass(frozen=True, slots=True)
 class HttpRoute:
     """`matches` are ORed; none of them matches every request. What follows `refused` is there for
     gateways only."""
@@ -136,6 +150,7 @@ class HttpRoute:
     rewrite: Rewrite | None = None
     fault: Fault | None = None
     mirrors: tuple[Mirror, ...] = ()
+    cors: Cors | None = None
     lane: str = ""
     """Whose requests it is for."""
 

@@ -13,7 +13,8 @@ from meltemi.model import LaneGroup
 from meltemi.translate import gateway_routes, listeners
 from meltemi.translate.api_listeners import ROUTER_FILTER
 from meltemi.translate.clusters import EDS_SOURCE
-from meltemi.translate.gateway_routes import FAULT_FILTER
+from meltemi.translate.gateway_routes import CORS_FILTER, FAULT_FILTER
+from meltemi.translate.structs import typed_struct
 from meltemi.xds import messages
 
 FILTER: Final = "envoy.filters.network.http_connection_manager"
@@ -22,6 +23,7 @@ HEADERS_S: Final = 10
 """How long the headers of a request may take to come."""
 
 _MANAGER: Final = "envoy.extensions.filters.network.http_connection_manager.v3"
+_CORS: Final = "envoy.extensions.filters.http.cors.v3.Cors"
 _LIMIT_BYTES: Final = 32 * 1024
 _STREAMS: Final = 100
 _STREAM_WINDOW: Final = 64 * 1024
@@ -59,6 +61,7 @@ def _manager(port: int, tracer: Mapping[str, Any] | None) -> Any:
         },
         http_filters=[
             *(_discovered(name) for name in SLOTS),
+            {"name": CORS_FILTER, "typed_config": typed_struct(_CORS, {})},
             _filter(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault"),
             _filter(ROUTER_FILTER, "envoy.extensions.filters.http.router.v3.Router"),
         ],
@@ -82,8 +85,10 @@ def _manager(port: int, tracer: Mapping[str, Any] | None) -> Any:
 
 def _tracing(tracer: Mapping[str, Any]) -> dict[str, Any]:
     """Spans of each request, and of each attempt with what is known of its upstream."""
+    config = dict(tracer["typed_config"])
+    kind = str(config.pop("@type")).removeprefix(messages.TYPE_PREFIX)
     return {
-        "provider": {"name": tracer["name"], "typed_config": _typed(tracer["typed_config"])},
+        "provider": {"name": tracer["name"], "typed_config": typed_struct(kind, config)},
         "spawn_upstream_span": {"value": True},
         "custom_tags": [
             _tag("meltemi.mark", "route", "mark"),
@@ -97,14 +102,6 @@ def _tag(name: str, of: str, key: str) -> dict[str, Any]:
     """From the metadata `meltemi` of the route, the cluster or the endpoint."""
     metadata_key = {"key": "meltemi", "path": [{"key": key}]}
     return {"tag": name, "metadata": {"kind": {of: {}}, "metadata_key": metadata_key}}
-
-
-def _typed(config: Mapping[str, Any]) -> Any:
-    """A message that we need no descriptor of."""
-    given = dict(config)
-    made = messages.message("xds.type.v3.TypedStruct")(type_url=given.pop("@type"))
-    made.value.update(given)
-    return messages.pack(made)
 
 
 def _discovered(name: str) -> dict[str, Any]:

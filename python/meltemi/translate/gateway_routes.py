@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from meltemi.model import (
+    Cors,
     DirectResponse,
     Fault,
     HeaderChanges,
@@ -21,11 +22,17 @@ from meltemi.translate import http_matches, retries
 from meltemi.translate.gateways import GatewayPort, RouteOf, VirtualHost
 from meltemi.translate.http_routes import NO_ROUTE, NOT_FOUND, NOT_IMPLEMENTED, header_changes
 from meltemi.translate.routes import hash_policy
-from meltemi.translate.structs import duration, struct
+from meltemi.translate.structs import duration, struct, typed_struct
 from meltemi.xds import messages
 
 FAULT_FILTER: Final = "envoy.filters.http.fault"
 
+RESELECTED: Final = 5
+"""How often an endpoint that was asked before is passed over (Istio's)."""
+
+CORS_FILTER: Final = "envoy.filters.http.cors"
+CORS_POLICY: Final = "envoy.extensions.filters.http.cors.v3.CorsPolicy"
+_RETRIES: Final = "envoy.extensions.retry"
 _FAULT: Final = "envoy.extensions.filters.http.fault.v3.HTTPFault"
 _CODES: Final = {
     301: "MOVED_PERMANENTLY",
@@ -138,7 +145,7 @@ def _answer(port: GatewayPort, rule: str, route: HttpRoute) -> dict[str, Any]:
         return {"direct_response": _direct(route.direct_response), **changes}
     if not route.destinations:  # of a fault alone
         nothing = {"direct_response": {"status": NOT_FOUND}, **changes}
-        return nothing | _fault(route.fault)
+        return nothing | _own_filters(route)
     action = _clusters(port, route)
     if len(route.destinations) == 1:
         only = route.destinations[0]
@@ -149,7 +156,7 @@ def _answer(port: GatewayPort, rule: str, route: HttpRoute) -> dict[str, Any]:
     action["timeout"] = duration(route.timeout_s or 0)
     policy, _ = retries.policy(route.retries, grpc=False)
     if policy:
-        action["retry_policy"] = policy
+        action["retry_policy"] = policy | _elsewhere(route)
     if route.mirrors:
         action["request_mirror_policies"] = [
             {
@@ -158,7 +165,26 @@ def _answer(port: GatewayPort, rule: str, route: HttpRoute) -> dict[str, Any]:
             }
             for mirror in route.mirrors
         ]
-    return {"route": action, **changes, **_fault(route.fault)}
+    return {"route": action, **changes, **_own_filters(route)}
+
+
+def _elsewhere(route: HttpRoute) -> dict[str, Any]:
+    """Who is asked again, as Istio has it: another endpoint. In a permissive lane that is one to
+    fall back to, where the lane's own could not be reached."""
+    other = typed_struct(f"{_RETRIES}.host.previous_hosts.v3.PreviousHostsPredicate", {})
+    made: dict[str, Any] = {
+        "retry_host_predicate": [
+            {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": other}
+        ],
+        "host_selection_retry_max_attempts": RESELECTED,
+    }
+    if route.lane:
+        name = f"{_RETRIES}.priority.previous_priorities.v3.PreviousPrioritiesConfig"
+        made["retry_priority"] = {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": typed_struct(name, {"update_frequency": 1}),
+        }
+    return made
 
 
 def _of(destination: Any) -> tuple[str, str, int | None]:
@@ -246,9 +272,17 @@ def _direct(said: DirectResponse) -> dict[str, Any]:
     return made
 
 
-def _fault(said: Fault | None) -> dict[str, Any]:
-    if said is None:
-        return {}
+def _own_filters(route: HttpRoute) -> dict[str, Any]:
+    """What a route asks of filters before the router."""
+    made = {}
+    if fault := _fault(route.fault or Fault()):
+        made[FAULT_FILTER] = messages.pack(messages.message(_FAULT)(**fault))
+    if route.cors is not None:
+        made[CORS_FILTER] = typed_struct(CORS_POLICY, _cors(route.cors))
+    return {"typed_per_filter_config": made} if made else {}
+
+
+def _fault(said: Fault) -> dict[str, Any]:
     made: dict[str, Any] = {}
     if said.delay_share and said.delay_s:
         made["delay"] = {
@@ -260,11 +294,28 @@ def _fault(said: Fault | None) -> dict[str, Any]:
         if said.abort_status is None:
             status = {"grpc_status": said.abort_grpc_status}
         made["abort"] = {**status, "percentage": _share(said.abort_share)}
-    if not made:
-        return {}
-    return {
-        "typed_per_filter_config": {FAULT_FILTER: messages.pack(messages.message(_FAULT)(**made))}
+    return made
+
+
+def _cors(said: Cors) -> dict[str, Any]:
+    """Envoy's CorsPolicy, as JSON."""
+    made: dict[str, Any] = {
+        "allow_origin_string_match": [http_matches.string(each) for each in said.origins],
+        "filter_enabled": {"default_value": {"numerator": 100}},
+        "forward_not_matching_preflights": said.forwards_preflights,
     }
+    for field, names in (
+        ("allow_methods", said.methods),
+        ("allow_headers", said.headers),
+        ("expose_headers", said.exposed),
+    ):
+        if names:
+            made[field] = ",".join(names)
+    if said.max_age_s is not None:
+        made["max_age"] = str(int(said.max_age_s))
+    if said.credentials is not None:
+        made["allow_credentials"] = said.credentials
+    return made
 
 
 def _share(millionths: int) -> dict[str, Any]:

@@ -196,7 +196,7 @@ class HttpRoute(Schema):
     mirrors: Annotated[list[Mirror] | None, _NOT_IN_MESH] = None
     mirror_percent: Annotated[UInt32 | None, _NOT_IN_MESH] = None
     mirror_percentage: Annotated[Percent | None, _NOT_IN_MESH] = None
-    cors_policy: Annotated[CorsPolicy | None, not_yet] = None
+    cors_policy: Annotated[CorsPolicy | None, _NOT_IN_MESH] = None
     headers: Headers | None = None
 
 
