@@ -36,7 +36,12 @@ def test_the_short_run_has_one_point_and_nothing_else() -> None:
 
 
 def test_only_what_is_reported_has_no_goal() -> None:
-    assert {row.id.partition(" ")[0] for row in ROWS if row.goal is None} == {"G18", "G27", "G29", "G31"}
+    assert {row.id.partition(" ")[0] for row in ROWS if row.goal is None} == {
+        "G18",
+        "G27",
+        "G29",
+        "G31",
+    }
 
 
 def test_all_that_a_row_compares_is_sampled_in_one_group() -> None:
