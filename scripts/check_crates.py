@@ -23,6 +23,7 @@ ALLOWED = {
         "prost-types",
         "prost-build",
     },
+    "meltemi-colouring": {"meltemi-routing"},
     "meltemi-proxyless": {"meltemi-balancer", "meltemi-resources", "meltemi-routing"},
     "meltemi-proxy": {
         "arc-swap",
@@ -38,6 +39,7 @@ ALLOWED = {
     "meltemi-python": {
         "meltemi-balancer",
         "meltemi-codec",
+        "meltemi-colouring",
         "meltemi-proxy",
         "meltemi-proxyless",
         "meltemi-resources",
@@ -45,7 +47,7 @@ ALLOWED = {
         "pyo3",
     },
 }
-PURE = ("codec", "routing", "balancer", "limiter", "resources", "proxyless")
+PURE = ("codec", "routing", "balancer", "limiter", "resources", "proxyless", "colouring")
 
 
 def main() -> int:

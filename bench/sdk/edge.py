@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import uvicorn
 from meltemi.lanes import edge_rules
-from meltemi.lanes.colouring import Plan
+from meltemi.lanes.colouring import compiled
 from meltemi.proxyless import colouring
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -60,7 +60,7 @@ def main() -> None:
     app = Starlette(routes=[Route("/hello", _hello)])
     served: Any = app
     if kind == "coloured":
-        served = colouring.asgi(app, rules=Plan(edge_rules.read(RULES)))
+        served = colouring.asgi(app, rules=compiled(edge_rules.read(RULES)))
     uvicorn.run(
         served,
         host="127.0.0.1",

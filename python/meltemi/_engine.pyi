@@ -1,14 +1,14 @@
 """The native engine of Meltemi, built from crates/python. Import it through `meltemi.engine`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
 __all__ = [
     "Call",
     "CallRefused",
+    "Colouring",
     "DirectResponse",
     "Engine",
-    "Expression",
     "NoEndpoint",
     "NoRoute",
     "NotKnown",
@@ -121,10 +121,31 @@ class DirectResponse(CallRefused):
     status: int
     body: str
 
+_Match = tuple[str, str]
+_Named = Sequence[tuple[str, _Match]]
+_Entry = tuple[
+    _Named,
+    _Named,
+    _Named,
+    _Match | None,
+    _Match | None,
+    Sequence[str],
+    tuple[int, str, str] | None,
+]
+_Group = tuple[str, Sequence[str], Sequence[tuple[str, Sequence[_Entry]]]]
+
 @final
-class Expression:
-    def __new__(cls, pattern: str) -> Expression: ...
-    def matches(self, value: bytes) -> bool: ...
+class Colouring:
+    def __new__(cls, groups: Sequence[_Group] | None) -> Colouring: ...
+    def changes(
+        self,
+        headers: Iterable[tuple[bytes, bytes]],
+        method: str,
+        path: bytes,
+        query: bytes,
+        source: str,
+        chance: int,
+    ) -> tuple[list[tuple[int, bytes | None]], bytes] | None: ...
 
 def check_regex(pattern: str) -> None: ...
 def explain_endpoint(

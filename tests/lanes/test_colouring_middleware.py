@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from colouring_cases import CASES, Case, by_name, lane_groups
-from meltemi.lanes.colouring import Plan
+from meltemi.engine.colouring import Colouring
+from meltemi.lanes.colouring import compiled
 from meltemi.proxyless import SettingsError, colouring
 from opentelemetry import baggage
 
@@ -45,7 +46,7 @@ def scope_of(case: Case, kind: str) -> dict[str, Any]:
     return scope
 
 
-def asked(scope: dict[str, Any], rules: Plan) -> list[tuple[str, str]]:
+def asked(scope: dict[str, Any], rules: Colouring) -> list[tuple[str, str]]:
     """The headers that an application gets; its baggage is what they say."""
     seen: list[tuple[str, str]] = []
 
@@ -67,14 +68,14 @@ async def _nothing(*_message: Any) -> None:
 def test_an_asgi_application_gets_what_the_table_says(case: Case) -> None:
     scope = scope_of(case, "http")
     before = list(scope["headers"])
-    got = asked(scope, Plan(lane_groups(case.groups)))
+    got = asked(scope, compiled(lane_groups(case.groups)))
     assert by_name(got) == by_name(case.after)
     assert scope["headers"] == before  # a server may use its scope again
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.method == "GET"])
 def test_a_websocket_is_coloured_as_a_request_is(case: Case) -> None:
-    got = asked(scope_of(case, "websocket"), Plan(lane_groups(case.groups)))
+    got = asked(scope_of(case, "websocket"), compiled(lane_groups(case.groups)))
     assert by_name(got) == by_name(case.after)
 
 
@@ -82,7 +83,7 @@ def test_the_path_is_made_anew_where_the_server_does_not_say_it() -> None:
     case = next(case for case in CASES if case.name == "uri is not decoded")
     scope = scope_of(case, "http") | {"path": "/a b"}
     del scope["raw_path"]
-    assert by_name(asked(scope, Plan(lane_groups(case.groups)))) == by_name(case.after)
+    assert by_name(asked(scope, compiled(lane_groups(case.groups)))) == by_name(case.after)
 
 
 def environ_of(case: Case) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def folded(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name: ",".join(values) for name, values in found.items()}
 
 
-def served(environ: dict[str, Any], rules: Plan) -> dict[str, str]:
+def served(environ: dict[str, Any], rules: Colouring) -> dict[str, str]:
     seen: dict[str, str] = {}
 
     def app(environ: dict[str, Any], _start_response: Callable[..., Any]) -> list[bytes]:
@@ -129,12 +130,12 @@ def served(environ: dict[str, Any], rules: Plan) -> dict[str, str]:
 def test_a_wsgi_application_gets_what_the_table_says(case: Case) -> None:
     environ = environ_of(case)
     before = dict(environ)
-    assert served(environ, Plan(lane_groups(case.groups))) == folded(case.after)
+    assert served(environ, compiled(lane_groups(case.groups))) == folded(case.after)
     assert environ == before
 
 
 def test_a_header_that_wsgi_keeps_apart_is_read_too() -> None:
-    rules = Plan(
+    rules = compiled(
         lane_groups(
             EVERYBODY.replace("percentage: {value: 100}", "headers: {content-type: {exact: a/b}}")
         )
@@ -151,7 +152,7 @@ def test_the_path_of_wsgi_is_what_was_sent(said: dict[str, str]) -> None:
     case = next(case for case in CASES if case.name == "uri is not decoded")
     environ = environ_of(case) | {"SCRIPT_NAME": "/a", "PATH_INFO": "%20b"} | said
     del environ["RAW_URI"]
-    assert served(environ, Plan(lane_groups(case.groups)))
+    assert served(environ, compiled(lane_groups(case.groups)))
 
 
 def test_the_application_is_served_in_the_coloured_context() -> None:
@@ -164,22 +165,12 @@ def test_the_application_is_served_in_the_coloured_context() -> None:
         seen.append(dict(baggage.get_all()))
         return []
 
-    rules = Plan(lane_groups(EVERYBODY))
+    rules = compiled(lane_groups(EVERYBODY))
     scope = scope_of(CASES[0], "http") | {"headers": [(b"baggage", b"a=1,env=x")]}
     asyncio.run(colouring.asgi(app, rules=rules)(scope, _nothing, _nothing))
     environ = environ_of(CASES[0]) | {"HTTP_BAGGAGE": "a=1,env=x"}
     list(colouring.wsgi(wsgi_app, rules=rules)(environ, lambda *_: None))
     assert seen == [{"a": "1", "env": "dev"}] * 2
-
-
-def test_names_that_strangers_make_up_do_not_fill_the_memory() -> None:
-    from meltemi.lanes.colouring import MOST_NAMES
-
-    kinds = colouring._Kinds(Plan(lane_groups(EVERYBODY)), colouring._asgi_name)
-    for number in range(2 * MOST_NAMES):
-        assert kinds[f"x-{number}".encode()] is None
-    assert len(kinds) == MOST_NAMES
-    assert kinds[b"ot-baggage-env"] is not None
 
 
 def test_either_a_mesh_or_rules_are_wanted() -> None:

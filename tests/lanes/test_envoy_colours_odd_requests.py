@@ -12,7 +12,7 @@ import pytest
 from colouring_case import by_name, group, lane, lane_groups
 from edge_envoy import Edge
 from meltemi.lanes import in_share
-from meltemi.lanes.colouring import Plan, Request, coloured
+from meltemi.lanes.colouring import Request, coloured, compiled
 from meltemi.lanes.envoy_filter import SLOT_TYPES, SLOTS, slots
 from meltemi.lanes.lua import literal
 from meltemi.model import Lane, LaneEntry, LaneGroup, StringMatch
@@ -128,12 +128,12 @@ def test_a_literal_is_the_text_and_ends_nowhere_before_its_end(text: str) -> Non
 def test_envoy_and_the_evaluator_agree_about_odd_requests(edge: Edge, seed: int) -> None:
     chance = random.Random(seed)
     text = MIXED[seed % len(MIXED)]
-    plan = Plan(lane_groups(text))
+    plan = compiled(lane_groups(text))
     for _ in range(150):
         headers = [odd_header(chance) for _ in range(chance.randint(1, 4))]
         source = chance.choice(("127.0.0.7", "127.0.9.3"))
         lower = [(name.lower(), value) for name, value in headers]
-        wanted = coloured(plan, Request("GET", "/", "", lower, source), lambda: 0)
+        wanted = coloured(plan, Request("GET", "/", "", lower, source), 0)
         _, found = edge.ask(text, headers, source)
         names = {name for name, _ in lower} | {"baggage"}
         got = {name: values for name, values in by_name(found).items() if name in names}

@@ -8,7 +8,7 @@ import pytest
 from colouring_cases import lane_groups
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from meltemi.lanes.colouring import Plan, Request, coloured
+from meltemi.lanes.colouring import Request, coloured, compiled
 from meltemi.proxyless.context import incoming
 from opentelemetry.baggage import get_all
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
@@ -26,7 +26,7 @@ metadata: {name: dev}
 spec: {group: books, entry: [{headers: {uid: {exact: "1"}}}]}
 """
 KEY = "my_env"
-PLAN = Plan(lane_groups(GROUP))
+PLAN = compiled(lane_groups(GROUP))
 
 
 def odd_case(text: str) -> st.SearchStrategy[str]:
@@ -78,7 +78,7 @@ HEADERS = st.lists(
 
 def kept(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     lower = [(name.lower(), value) for name, value in headers]
-    return coloured(PLAN, Request("GET", "/", "", lower, "192.0.2.1"), lambda: 0)
+    return coloured(PLAN, Request("GET", "/", "", lower, "192.0.2.1"), 0)
 
 
 def marks(context: Context) -> dict[str, object]:

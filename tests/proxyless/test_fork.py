@@ -192,7 +192,7 @@ def test_a_child_colours_by_what_its_parent_knew_and_by_what_comes(
         def coloured(uid):
             plan = mesh.colouring()
             request = Request("GET", "/", "", [("uid", uid)], "")
-            return plan and ("baggage", "env=dev") in colouring.coloured(plan, request, int)
+            return plan and ("baggage", "env=dev") in colouring.coloured(plan, request, 0)
 
         from meltemi.lanes import colouring
         from meltemi.lanes.colouring import Request

@@ -3,6 +3,7 @@
 //! What takes longer than a lookup runs without the GIL. A panic in it becomes a Python exception
 //! with the panic's message (`detached`), never the end of the interpreter.
 
+mod colouring;
 mod detached;
 mod engine;
 mod explain;
@@ -23,6 +24,8 @@ mod _engine {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use super::colouring::Colouring;
+    #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]
     use super::explain::{check_regex, explain_endpoint, explain_limit, explain_route};
@@ -33,7 +36,7 @@ mod _engine {
     #[pymodule_export]
     use super::router::Router;
     #[pymodule_export]
-    use super::texts::{Expression, hash_of};
+    use super::texts::hash_of;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

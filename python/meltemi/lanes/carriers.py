@@ -6,7 +6,8 @@ A mark is a member of baggage, so it may come in all that is read as baggage: `b
 WSGI fold the two. The key of a member is compared without case, without what is around it, and
 after one percent-decoding: as the most lenient reader behind the edge may read it.
 
-Texts are what latin-1 makes of the bytes on the wire.
+Texts are what latin-1 makes of the bytes on the wire. Servers inside the mesh ask here; colouring
+at the edge is the engine's, by the same rules (`crates/colouring/src/carriers.rs`).
 """
 
 from __future__ import annotations
@@ -47,11 +48,6 @@ def carries(name: str) -> str | None:
     return "" if found[1] else folded(plain_key(found[2]))
 
 
-def keys_in(text: str) -> list[str]:
-    """The key of each member, whether or not it is well formed."""
-    return [_key_of(member) for member in text.split(",")]
-
-
 def without(text: str, keys: Collection[str]) -> str | None:
     """The list without the members of these keys (as `plain_key` gives them), all else as it was;
     None where nothing is left. The same object where it has none of them."""
@@ -61,17 +57,6 @@ def without(text: str, keys: Collection[str]) -> str | None:
         return text
     left = ",".join(kept)
     return left if left.strip(_NOTHING) else None
-
-
-def value_of(text: str, key: str) -> bytes | None:
-    """The decoded value of the last member with this key; None where there is none, or it is
-    empty."""
-    found = None
-    for member in text.split(","):
-        name, _, rest = member.partition("=")
-        if name.strip(" \t") == key:
-            found = rest.partition(";")[0].strip(" \t")
-    return unquote_to_bytes(found.encode("latin-1", "replace")) or None if found else None
 
 
 def _key_of(member: str) -> str:

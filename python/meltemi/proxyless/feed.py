@@ -33,8 +33,8 @@ from meltemi.xds.references import Reference
 from meltemi.xds.shell import ClientStatus, short
 
 if TYPE_CHECKING:
+    from meltemi.engine.colouring import Colouring
     from meltemi.lanes.callers import Callers
-    from meltemi.lanes.colouring import Plan
 
 log = logging.getLogger("meltemi.proxyless")
 
@@ -61,7 +61,7 @@ class Feed:
         """By listener that is wanted and cannot be used yet: what it waits for."""
         self.listeners: dict[str, str] = {}
         """As a sidecar: the listener's name by the target's. The same object always."""
-        self.colouring: Plan | None = None
+        self.colouring: Colouring | None = None
         """What colouring does here; None until it is known."""
         self.callers: Callers | None = None
         """Whose marks count with servers of this process; known together with `colouring`."""

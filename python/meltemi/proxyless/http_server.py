@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapp
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 
 from meltemi.proxyless.context import incoming, is_read
 
@@ -41,6 +41,9 @@ def asgi(app: AsgiApp, *, mesh: Mesh | None = None) -> AsgiApp:
         pairs = [
             (name.decode("latin-1"), value) for name, value in scope["headers"] if _is_read(name)
         ]
+        if not pairs and not get_current():  # nothing came, and nothing is here
+            await app(scope, receive, send)
+            return
         token = attach(incoming(pairs))
         try:
             await app(scope, receive, send)

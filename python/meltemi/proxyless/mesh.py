@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import grpc as grpc_package
     import httpx as httpx_package
 
+    from meltemi.engine.colouring import Colouring
     from meltemi.lanes.callers import Callers
-    from meltemi.lanes.colouring import Plan
 
 log = logging.getLogger("meltemi.proxyless")
 
@@ -211,7 +211,7 @@ class Mesh:
         can be asked with a method alone (`/reviews.ReviewsService/`)."""
         self._paths[target.authority] = path_prefix
 
-    def colouring(self) -> Plan | None:
+    def colouring(self) -> Colouring | None:
         """What colouring does at this edge, as the control plane says now; None until it is known.
         The first time begins to ask for it."""
         feed = self._feed
