@@ -216,3 +216,16 @@ def test_an_invalid_document_ends_with_1_and_its_place(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["lanes", "show", str(tmp_path)])
     assert done.exit_code == 1
     assert "no service" in done.stderr
+
+
+def test_a_lane_is_shown_for_the_callers_whose_marks_count(tmp_path: Path) -> None:
+    selectors = "[{namespace: shop}, {labels: {app: page}}]"
+    spec = f"services: [{{host: reviews}}], marksFrom: {selectors}"
+    _, routes = shown(tmp_path, SERVICE, group(spec), LANE)
+    first, last = routes["spec"]["http"]
+    mark = first["match"][0]["headers"]
+    assert first["match"] == [
+        {"headers": mark, "sourceNamespace": "shop"},
+        {"headers": mark, "sourceLabels": {"app": "page"}},
+    ]
+    assert "match" not in last

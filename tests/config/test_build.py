@@ -152,6 +152,26 @@ spec: {address: 10.0.0.2, labels: {app: vm}}
 """
 
 
+@pytest.mark.parametrize(
+    ("more", "outside"),
+    [
+        ("endpoints: [{address: 10.0.0.1}]", True),  # Istio's default
+        ("endpoints: [{address: 10.0.0.1}], location: MESH_EXTERNAL", True),
+        ("endpoints: [{address: 10.0.0.1}], location: MESH_INTERNAL", False),
+        ("workloadSelector: {labels: {app: vm}}", False),
+        ("workloadSelector: {labels: {app: vm}}, location: MESH_EXTERNAL", True),
+    ],
+)
+def test_a_service_entry_is_outside_of_the_mesh_where_it_says_so_or_nothing(
+    load: Load, more: str, outside: bool
+) -> None:
+    ports = "[{number: 80, name: thrift, protocol: HTTP}]"
+    spec = f"{{hosts: [a.com], resolution: STATIC, ports: {ports}, {more}}}"
+    head = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}"
+    mesh = built(load, f"{head}\nspec: {spec}\n")
+    assert mesh.services["a.com"].outside is outside
+
+
 def test_a_service_entry_selects_workload_entries_of_its_namespace(load: Load) -> None:
     mesh = built(load, ENTRIES)
     assert sorted(mesh.services) == ["api.example.com", "other.example.com"]

@@ -23,6 +23,7 @@ from marked_frames import (
     theader,
     ttheader,
 )
+from meltemi.lanes import carriers
 from meltemi.proxyless import baggage
 from meltemi.proxyless.context import incoming
 from meltemi.xds import messages
@@ -334,6 +335,11 @@ def test_whatever_a_stranger_writes_the_application_reads_no_mark(
         came = thrift.received((ttheader if tt else theader)(*blocks))
         read = {name.lower() for name in members(came)}
         assert KEY not in read
+        for name, value in pairs_of(came):
+            carried = carriers.carries(name.decode("latin-1"))
+            assert carried != KEY
+            if carried == "":
+                assert KEY not in carriers.keys_in(value.decode("latin-1"))
         # As long as there is no mark in a message, nothing of it changes.
         assert thrift.received(came) == came
 

@@ -19,6 +19,7 @@ from meltemi import proxyless
 from meltemi.lanes.callers import AddressRule, Callers
 from meltemi.model import Instance, LaneGroup, Workload, WorkloadSelector
 from meltemi.proxyless import baggage, grpc_server, guard, http_server, thrift
+from meltemi.proxyless.mesh import Mesh
 from meltemi.proxyless.thrift import message
 from meltemi.proxyless.thrift.request import Manner, Request
 from meltemi.proxyless.thrift.wire import Wire
@@ -56,7 +57,7 @@ def plane(free_port: Callable[[], int]) -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def mesh(plane: ScriptedServer) -> Iterator[proxyless.Mesh]:
+def mesh(plane: ScriptedServer) -> Iterator[Mesh]:
     with proxyless.connect(plane.address) as made:
         yield made
 
@@ -96,11 +97,11 @@ def served(app: Any, source: str) -> tuple[dict[str, object], list[tuple[bytes, 
     headers = [(name.encode(), value.encode()) for name, value in (*MARKED, ("x", "env=dev"))]
     scope = {"type": "http", "headers": headers, "client": (source, 1)}
     asyncio.run(app(inner)(scope, None, None))
-    (only,) = found
-    return only
+    ((members, seen),) = found
+    return members, seen
 
 
-def test_an_asgi_application_sees_marks_of_callers_that_may_set_them(mesh: proxyless.Mesh) -> None:
+def test_an_asgi_application_sees_marks_of_callers_that_may_set_them(mesh: Mesh) -> None:
     def app(inner: Any) -> Any:
         return http_server.asgi(inner, mesh=mesh)
 
@@ -113,7 +114,7 @@ def test_an_asgi_application_sees_marks_of_callers_that_may_set_them(mesh: proxy
         assert headers == [(b"baggage", b"a=1"), (b"x", b"env=dev")]
 
 
-def test_a_wsgi_application_sees_marks_of_callers_that_may_set_them(mesh: proxyless.Mesh) -> None:
+def test_a_wsgi_application_sees_marks_of_callers_that_may_set_them(mesh: Mesh) -> None:
     found: list[Any] = []
 
     def inner(environ: dict[str, Any], _: Any) -> list[bytes]:
@@ -130,7 +131,7 @@ def test_a_wsgi_application_sees_marks_of_callers_that_may_set_them(mesh: proxyl
     assert seen == {"HTTP_BAGGAGE": "a=1", "PATH_INFO": "/", "REMOTE_ADDR": OTHER}
 
 
-def test_rules_change_while_a_server_runs(plane: ScriptedServer, mesh: proxyless.Mesh) -> None:
+def test_rules_change_while_a_server_runs(plane: ScriptedServer, mesh: Mesh) -> None:
     def app(inner: Any) -> Any:
         return http_server.asgi(inner, mesh=mesh)
 
@@ -176,7 +177,7 @@ def metadata() -> Any:
 
 
 def test_a_grpc_server_takes_no_marks_of_a_stranger(
-    mesh: proxyless.Mesh, free_port: Callable[[], int]
+    mesh: Mesh, free_port: Callable[[], int]
 ) -> None:
     for interceptor, wanted in (
         (grpc_server.interceptor(mesh=mesh), b"{'a': '1'}"),
@@ -193,7 +194,7 @@ def test_a_grpc_server_takes_no_marks_of_a_stranger(
 
 
 async def test_a_grpc_server_of_asyncio_takes_no_marks_of_a_stranger(
-    mesh: proxyless.Mesh, free_port: Callable[[], int]
+    mesh: Mesh, free_port: Callable[[], int]
 ) -> None:
     server = grpc.aio.server(interceptors=[grpc_server.aio_interceptor(mesh=mesh)])
     server.add_generic_rpc_handlers((handlers(one_later),))
@@ -209,7 +210,7 @@ async def test_a_grpc_server_of_asyncio_takes_no_marks_of_a_stranger(
 @pytest.fixture(params=["threads", "asyncio"])
 def thrift_server(
     request: pytest.FixtureRequest,
-    mesh: proxyless.Mesh,
+    mesh: Mesh,
     free_port: Callable[[], int],
     tmp_path: Path,
 ) -> Iterator[tuple[int, list[dict[str, object]]]]:

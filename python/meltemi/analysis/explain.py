@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meltemi import engine
-from meltemi.analysis import affinity, direct, dubbo_notes, limits, places
+from meltemi.analysis import affinity, direct, dubbo_notes, limits, marks, places
 from meltemi.analysis.affinity import Hashed
 from meltemi.analysis.direct import Rule
 from meltemi.analysis.places import Replica, UnknownNameError
@@ -86,18 +86,20 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
     rule = mesh.meta_router(service.hostname, namespace)
     resources = Translator().resources(_concerned(mesh, service, rule, callers), node)
     codec = codecs(mesh).get(port.protocol, "")
-    attributes = dubbo_notes.attributes(service, codec, question.attributes)
+    asked = dubbo_notes.attributes(service, codec, question.attributes)
+    attributes, of_marks = marks.counting(mesh, callers, asked)
+    of_marks += marks.ending(mesh, service, attributes)
     answer: dict[str, Any] = {
         "service": service.hostname,
         "port": port.number,
         "protocol": port.protocol,
         "namespace": namespace,
         "from": [caller.pod for caller in callers],
-        "attributes": dict(attributes),
+        "attributes": dict(asked),
         "interface": service.interface or None,
         "client": client.value,
         "limits": limits.met(mesh, service, port.number, namespace, attributes),
-        "notes": [],
+        "notes": of_marks,
     }
     if client is Client.SDK:
         ruled_by = direct.rule_of(mesh, service, port, node, rule)
@@ -109,7 +111,7 @@ def explain(mesh: Mesh, question: Question) -> dict[str, Any]:
         table = resources[messages.ROUTE][names.route(service.hostname, port.number)]
         address = callers[0].instance.address if len(callers) == 1 else None
         traces = engine.explain_route(table.body, attributes, address)
-        answer["notes"] = dubbo_notes.notes(service, codec, question.attributes, table.body)
+        answer["notes"] += dubbo_notes.notes(service, codec, question.attributes, table.body)
         return answer | _routed(mesh, rule, traces, namespace, resources)
     cluster = names.outbound(port.number, "", service.hostname)
     return answer | {
@@ -275,7 +277,8 @@ def _problem(mesh: Mesh, cluster: str, namespace: str, resources: Resources) -> 
     if resource is None:
         return _missing(mesh, cluster, namespace)
     metadata = messages.parse(messages.CLUSTER, resource.body).metadata.filter_metadata
-    return str(metadata["meltemi"][REFUSE]) if "meltemi" in metadata else None
+    own = metadata.get("meltemi", {})
+    return str(own[REFUSE]) if REFUSE in own else None
 
 
 def _missing(mesh: Mesh, cluster: str, namespace: str) -> str:
