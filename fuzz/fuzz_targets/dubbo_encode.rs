@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use meltemi_codec::dubbo::Dubbo;
 use meltemi_codec::{Direction, Edit, Ids, Protocol};
-use meltemi_fuzz::frames;
+use meltemi_fuzz::{frames, scrubbed};
 
 const SET: [(&str, &str); 3] = [("x-lane", "gray"), ("group", "blue"), ("Trace-Id", "")];
 
@@ -20,6 +20,8 @@ fuzz_target!(|input: &[u8]| {
             return;
         };
         start = end;
+        // What others refer to may have to stay; then it is said to be there.
+        scrubbed(&dubbo, &frame, one);
         let edit = Edit {
             ids: Some(Ids {
                 message: id,
@@ -27,6 +29,7 @@ fuzz_target!(|input: &[u8]| {
             }),
             set: &SET[..(id % 4) as usize],
             remove: &["lane", "path"],
+            scrub: None,
         };
         let mut out = Vec::new();
         dubbo.encode(&frame, one, &edit, &mut out);

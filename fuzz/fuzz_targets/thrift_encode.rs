@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use meltemi_codec::thrift::Thrift;
-use meltemi_codec::{Direction, Edit, Ids, Protocol};
-use meltemi_fuzz::frames;
+use meltemi_codec::{Direction, Edit, Found, Ids, Protocol};
+use meltemi_fuzz::{frames, scrubbed};
 
 const SET: [(&str, &str); 3] = [
     ("x-lane", "gray"),
@@ -27,6 +27,9 @@ fuzz_target!(|input: &[u8]| {
         if !frame.rewritable {
             continue;
         }
+        if let Some(left) = scrubbed(&thrift, &frame, one) {
+            assert_eq!(left, Found::Nothing);
+        }
         let ids = Ids {
             message: id,
             header: id ^ 1,
@@ -36,6 +39,7 @@ fuzz_target!(|input: &[u8]| {
             ids: Some(ids),
             set: &SET[..(id % 4) as usize],
             remove: &["22", "isn"],
+            scrub: None,
         };
         thrift.encode(&frame, one, &edit, &mut out);
         let decoded = thrift

@@ -1,7 +1,8 @@
 //! What the fuzz targets share: all frames of a stream, and everything that is called for one.
 
 use meltemi_codec::{
-    DecodeError, Direction, Edit, ErrorKind, Format, Frame, Limits, LocalError, Protocol, ReplyTo,
+    DecodeError, Direction, Edit, ErrorKind, Format, Found, Frame, Limits, LocalError, Protocol,
+    ReplyTo, Scrub, Scrubbed,
 };
 
 /// Small enough that a fuzzer reaches each of them.
@@ -48,6 +49,49 @@ pub fn frames(
             Ok(None) => given = given.saturating_add(piece().max(1)).min(bytes.len()),
         }
     }
+}
+
+/// Takes out what begins with `x`, and `a` out of every value.
+#[derive(Debug)]
+struct Secret;
+
+impl Scrub for Secret {
+    fn scrub(&self, name: &[u8], value: Option<&[u8]>) -> Scrubbed {
+        match value {
+            _ if name
+                .first()
+                .is_some_and(|byte| byte.eq_ignore_ascii_case(&b'x')) =>
+            {
+                Scrubbed::Gone
+            }
+            Some(value) if value.contains(&b'a') => {
+                Scrubbed::Less(value.iter().copied().filter(|byte| *byte != b'a').collect())
+            }
+            _ => Scrubbed::Same,
+        }
+    }
+}
+
+/// What is found in the request that `bytes` are of what was taken out of it; None where nothing
+/// could be. A frame that holds nothing of it stays as it was.
+pub fn scrubbed(protocol: &dyn Protocol, frame: &Frame, bytes: &[u8]) -> Option<Found> {
+    let edit = Edit {
+        scrub: Some(&Secret),
+        ..Edit::default()
+    };
+    let before = protocol.find(frame, bytes, &Secret);
+    let mut out = Vec::new();
+    if before == Found::Unknown || !protocol.encode(frame, bytes, &edit, &mut out) {
+        return None;
+    }
+    let after = protocol
+        .decoder(Direction::Request, frame.format, LIMITS)
+        .decode(&out)
+        .expect("what we wrote")
+        .expect("all of it");
+    assert_eq!((after.len, after.kind), (out.len(), frame.kind));
+    assert_eq!(out[after.head_len..], bytes[frame.head_len..]);
+    Some(protocol.find(&after, &out, &Secret))
 }
 
 /// Reads and answers the frame that `bytes` starts with; without an edit it stays as it is.
