@@ -68,6 +68,28 @@ def test_the_mark_decides_at_every_hop_and_travels_on(shop: Mesh, wire: str) -> 
     assert ways(shop, wire, "env=other,user=env=dev") == {"base base base"}
 
 
+def lane_numbers(mesh: Mesh, replica: str) -> dict[str, int]:
+    """By the metric with its labels: what the replica's sidecar counted for lane dev."""
+    page = mesh.sidecar(replica, "/stats/prometheus").text
+    lines = (line.rpartition(" ") for line in page.splitlines() if line.startswith("meltemi_lane"))
+    return {name: int(value) for name, _, value in lines if 'lane="dev"' in name}
+
+
+def test_a_sidecar_counts_who_answered_for_a_lane_and_that_nothing_leaked(
+    shop: Mesh, wire: str
+) -> None:
+    """a calls b, which has no instance in the lane, and b calls c, which has one."""
+    labels = 'lane="dev",service="{}.shop.svc.cluster.local"'
+    for replica, service, who in (("a-dev", "b", "baseline"), ("b-base", "c", "lane")):
+        of_service = labels.format(service)
+        answered = f'meltemi_lane_requests_total{{{of_service},answered_by="{who}"}}'
+        before = lane_numbers(shop, f"{replica}.shop").get(answered, 0)
+        assert ways(shop, wire, "env=dev") == {"dev base dev"}
+        after = lane_numbers(shop, f"{replica}.shop")
+        assert after[answered] - before == CALLS
+        assert after[f"meltemi_lane_leaks_total{{{of_service}}}"] == 0
+
+
 def test_a_killed_instance_is_fallen_back_from_and_returned_to(shop: Mesh) -> None:
     """By wires in turn: a killed process is started again in a second or so."""
     process = shop.processes()["c-dev-0.shop"]
