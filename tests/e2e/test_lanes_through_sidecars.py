@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -88,6 +89,16 @@ def test_a_sidecar_counts_who_answered_for_a_lane_and_that_nothing_leaked(
         after = lane_numbers(shop, f"{replica}.shop")
         assert after[answered] - before == CALLS
         assert after[f"meltemi_lane_leaks_total{{{of_service}}}"] == 0
+
+
+def test_the_numbers_of_all_sidecars_are_shown_together(shop: Mesh) -> None:
+    ways(shop, "dubbo", "env=dev")
+    rows = json.loads(shop.meltemi("lanes", "status", "-o", "json").out)
+    of_dev = {row["service"].partition(".")[0]: row for row in rows if row["lane"] == "dev"}
+    assert of_dev.keys() == {"a", "b", "c"}
+    assert of_dev["b"]["answered_by"]["baseline"] == of_dev["b"]["requests"] >= CALLS
+    assert of_dev["c"]["answered_by"]["lane"] >= CALLS
+    assert "shop.svc.cluster.local" in shop.meltemi("lanes", "status").out
 
 
 def test_a_killed_instance_is_fallen_back_from_and_returned_to(shop: Mesh) -> None:

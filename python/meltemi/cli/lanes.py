@@ -1,4 +1,4 @@
-"""`meltemi lanes`: what lanes stand for."""
+"""`meltemi lanes`: what lanes stand for, and who answers their requests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ import yaml
 from meltemi import config
 from meltemi.cli.documents import read_sources
 from meltemi.cli.errors import FAILED
+from meltemi.cli.lane_status import status
 from meltemi.cli.pushed import print_issues
 from meltemi.model.addresses import Addresses
 
 
 @click.group()
 def lanes() -> None:
-    """Show what lanes stand for."""
+    """Show what lanes stand for, and who answers their requests."""
+
+
+lanes.add_command(status)
 
 
 @lanes.command()

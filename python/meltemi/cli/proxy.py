@@ -4,7 +4,7 @@ asked at its admin API."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -237,6 +237,15 @@ def _proxy(workload: str, namespace: str, mesh: Path | None) -> _Proxy:
             _INSTEAD.format(full) if owner["mode"] == "proxyless" else "",
         )
     return _Proxy(full, instance["address"], is_gateway=owner["mode"] == "gateway")
+
+
+def sidecars(mesh: Path | None) -> Iterator[_Proxy]:
+    """Of every replica that has one. Raises Failure."""
+    for each in _workloads(mesh_directory(mesh)):
+        if each["mode"] == "sidecar":
+            for instance in each["instances"]:
+                name = f"{instance['pod']}.{each['namespace']}"
+                yield _Proxy(name, instance["address"], is_gateway=False)
 
 
 def _workloads(directory: Path) -> list[dict[str, Any]]:
