@@ -21,7 +21,7 @@ from meltemi.model import (
 )
 from meltemi.xds import messages
 from meltemi.xds.resource import Client
-from sample_mesh import CLIENT, HOST, NAMESPACE, mesh, node, resources, rule, service
+from sample_mesh import CLIENT, HOST, NAMESPACE, SERVERS, mesh, node, resources, rule, service
 
 ROUTE = f"{HOST}_9090"
 DEV = f"outbound|9090|lane-dev|{HOST}"
@@ -134,3 +134,21 @@ def test_a_service_of_no_group_is_told_as_before() -> None:
         names = [name for name in before if other.hostname in name]
         assert names
         assert {name: after[name] for name in names} == {name: before[name] for name in names}
+
+
+def test_an_instance_that_cannot_be_called_yet_is_told_to_nobody_and_opens_its_ports() -> None:
+    built = with_group()
+    made = built.services[HOST]
+    waiting = dataclasses.replace(
+        made,
+        endpoints=tuple(
+            (port, tuple(dataclasses.replace(e, ready=e.address != "127.9.1.2") for e in some))
+            for port, some in made.endpoints
+        ),
+    )
+    fewer = dataclasses.replace(built, services={**built.services, HOST: waiting})
+    assert tiers(fewer, Client.SDK, DEV) == [(0, ["127.9.1.1"])]
+    assert tiers(fewer, Client.SIDECAR, PLAIN) == [(0, ["127.9.1.1"])]
+    server = node(SERVERS[1])
+    listeners = [resources(each, server)["Listener"] for each in (built, fewer)]
+    assert listeners[0] == listeners[1]

@@ -28,6 +28,7 @@ from meltemi.controlplane import addresses, nodes, ports, registry
 from meltemi.controlplane.access import Access
 from meltemi.controlplane.admin import Admin
 from meltemi.controlplane.mesh import LiveMesh
+from meltemi.controlplane.readiness import Readiness
 from meltemi.controlplane.serving import MeshSource
 from meltemi.controlplane.state import StateFolder, write_whole
 from meltemi.controlplane.steering import Steering
@@ -77,7 +78,10 @@ class ControlPlane:
             self._status,
             nodes.Pusher(self._ads.nodes, self._running).pushed,
             str(self._state.directory),
+            lambda: self._source.mesh,
+            self._take_ready,
         )
+        self._readiness = Readiness()
         self._mesh.on_mesh.append(self._enter)
         self._listening = ports.Addresses("", "")
         self._started = time.time()
@@ -150,8 +154,13 @@ class ControlPlane:
             except Exception:  # a bug of ours; nodes keep what they have
                 log.exception("a change of the files could not be taken: what was there stays")
 
+    def _take_ready(self, addresses: list[str]) -> None:
+        if self._readiness.told(addresses):
+            self._source.enter(self._readiness.served(self._mesh.mesh))
+            self._ads.changed()
+
     def _enter(self, mesh: Mesh) -> None:
-        self._source.enter(mesh)
+        self._source.enter(self._readiness.served(mesh))
         self._access.enter(mesh)
         self._ads.changed()
         self._steering.enter(mesh)

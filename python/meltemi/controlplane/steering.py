@@ -38,8 +38,13 @@ class Steering:
         status: Callable[[], dict[str, Any]],
         pushed: Callable[[], Awaitable[Push]],
         directory: str,
+        served: Callable[[], Mesh] | None = None,
+        ready: Callable[[list[str]], None] = lambda _: None,
     ) -> None:
+        """`served`: the mesh that nodes are told of, where it is another; `ready`: takes the
+        addresses of the instances that can be called."""
         self._mesh, self._status, self._pushed = mesh, status, pushed
+        self._served, self._ready = served or (lambda: mesh.mesh), ready
         self._directory = directory
         self._entered = Mesh()
         self._workloads: tuple[str, list[dict[str, Any]]] = _workloads(self._entered, directory)
@@ -53,6 +58,8 @@ class Steering:
                 ("POST", "/v1/apply", self._apply),
                 ("DELETE", "/v1/objects/{}/{}/{}", self._delete),
                 ("GET", "/v1/workloads", self._get_workloads),
+                ("PUT", "/v1/ready", self._put_ready),
+                ("GET", "/v1/pushed", self._get_pushed),
                 ("POST", "/v1/explain", self._explain),
             )
         )
@@ -144,10 +151,23 @@ class Steering:
         version, workloads = self._workloads
         return as_json({"version": version, "workloads": workloads})
 
+    async def _put_ready(self, request: Request) -> Response:
+        """From `up`: the addresses of the instances that can be called."""
+        try:
+            addresses = [str(each) for each in json.loads(request.body)["addresses"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise HttpError(400, "the body is not {addresses: [ADDRESS]}") from error
+        self._ready(addresses)
+        return as_json({})
+
+    async def _get_pushed(self, _request: Request) -> Response:
+        """Once the nodes have acknowledged what they were sent."""
+        return as_json((await self._pushed()).as_json())
+
     async def _explain(self, request: Request) -> Response:
         try:
             question = Question.from_json(json.loads(request.body))
-            return as_json(await asyncio.to_thread(explain, self._mesh.mesh, question))
+            return as_json(await asyncio.to_thread(explain, self._served(), question))
         except UnknownNameError as error:
             raise HttpError(404, str(error), error.hint) from error
         except ValueError as error:

@@ -19,9 +19,10 @@ RETRY_S = 0.05  # while the control plane starts, or starts again
 
 
 async def workload_versions(socket: Path) -> AsyncIterator[list[dict[str, Any]]]:
-    """Gives the workloads that are to run, at once and after each change.
+    """Gives the workloads that are to run, at once, after each change, and when a control plane is
+    back that was away.
 
-    A control plane that is away is waited for: what it said last stays."""
+    One that is away is waited for: what it said last stays."""
     version: str | None = None
     with short_path(socket) as path:
         transport = httpx.AsyncHTTPTransport(uds=path)
@@ -35,6 +36,7 @@ async def workload_versions(socket: Path) -> AsyncIterator[list[dict[str, Any]]]
                     reply.raise_for_status()
                     body = reply.json()
                 except (httpx.HTTPError, ValueError):
+                    version = None
                     await asyncio.sleep(RETRY_S)
                     continue
                 if body["version"] != version:

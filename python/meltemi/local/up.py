@@ -25,6 +25,7 @@ from meltemi.local import gateway
 from meltemi.local.guardian import Guardian
 from meltemi.local.process import Command, Process, resolve
 from meltemi.local.proxyless import LAST_KNOWN, ProxylessNode
+from meltemi.local.readiness import Readiness
 from meltemi.local.state import State
 from meltemi.local.steering import workload_versions
 from meltemi.local.subnet import Subnet
@@ -37,6 +38,7 @@ CONTROL_PLANE_LAST_BACKOFF_S = 1.0  # one that cannot start is no reason to keep
 RECORD_S = 1.0  # a process table that could not be written is tried again after this
 READY_S = 20.0  # a workload starts without its sidecar's word after this
 LISTENS_S = 5.0  # a workload that does not listen by then is called ready all the same, and named
+ON_THEIR_WAY_S = 0.2  # requests that were sent before an endpoint went
 ADMIN_PORT = 15000
 PROBLEM = re.compile(r"\S+Z (error|warning) ")
 
@@ -74,6 +76,9 @@ class Up:
         self._started = time.time()
         self._replicas_changed = False
         self._recording: asyncio.TimerHandle | None = None
+        self._readiness = Readiness(state.socket)
+        self._telling: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     async def run(self) -> None:
         """Runs until SIGINT or SIGTERM; then stops everything."""
@@ -96,6 +101,7 @@ class Up:
         first = True
         announcing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         async for workloads in workload_versions(self._state.socket):
+            await self._readiness.tell()
             await self._reconcile(workloads)
             if first or self._replicas_changed:
                 announcing.cancel()
@@ -106,6 +112,8 @@ class Up:
         starting = {replica.started for replica in self._replicas.values()}
         if starting:
             await asyncio.wait(starting)
+            await self._readiness.tell()
+            await self._readiness.known()
         with contextlib.suppress(OSError):  # a terminal that was closed
             self._announce(workloads)
 
@@ -170,6 +178,20 @@ class Up:
     def options(self) -> Options:
         return self._options
 
+    def may_be_called(self, address: str, can: bool) -> None:
+        """Has the control plane told that an instance can be called, or cannot any more."""
+        if self._readiness.may_be_called(address, can) and not self._stopping:
+            telling = asyncio.create_task(self._readiness.tell())
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+
+    async def take_back(self, address: str) -> None:
+        """Returns once nobody calls an instance any more that is about to stop."""
+        if self._readiness.may_be_called(address, False) and not self._stopping:
+            await self._readiness.tell()
+            await self._readiness.known()
+            await asyncio.sleep(ON_THEIR_WAY_S)
+
     def record(self) -> None:
         """Writes the process table that `meltemi status` shows."""
         if self._control_plane is not None:
@@ -197,6 +219,7 @@ class Up:
 
     async def _stop(self) -> None:
         log.info("stopping")
+        self._stopping = True
         at_the_edge = [replica for replica in self._replicas.values() if replica.is_gateway]
         await asyncio.gather(*(replica.stop() for replica in at_the_edge))
         await asyncio.gather(*(replica.stop() for replica in self._replicas.values()))
@@ -221,6 +244,9 @@ class Replica:
         self._bootstrap = f"bootstrap-{key}.json"
         self._sidecar: Process | None = None
         self._app: Process | None = None
+        self._again: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """What looks whether processes that ended are back."""
+        self._leaving = False
         if workload["mode"] == "sidecar":
             self._sidecar = self._make_sidecar()
         self._gateway: gateway.Gateway | None = None
@@ -259,11 +285,38 @@ class Replica:
         if self._app is not None:
             self._app.start()
             await self._app_listens()
+        self._up.may_be_called(self._instance["address"], self._runs())
+
+    def _runs(self) -> bool:
+        processes = [each for each in (self._app, self._sidecar) if each is not None]
+        return all(each.pid is not None for each in processes)
+
+    def _changed(self) -> None:
+        """A process started or ended. Without both of its processes a replica cannot be called;
+        when they run again it is looked at again."""
+        self._up.record()
+        if not self.started.done() or self._leaving:
+            return
+        self._again.cancel()
+        if self._runs():
+            self._again = asyncio.create_task(self._start_again(), name=self.key)
+        else:
+            self._up.may_be_called(self._instance["address"], False)
+
+    async def _start_again(self) -> None:
+        if self._sidecar is not None:
+            await self._sidecar_ready()
+        if self._app is not None:
+            await self._app_listens()
+        self._up.may_be_called(self._instance["address"], self._runs())
 
     async def stop(self) -> None:
-        """The workload first, so that what it answers still reaches its callers."""
+        """Its endpoint first, then the workload: what it answers still reaches its callers."""
+        self._leaving = True
         self.started.cancel()
+        self._again.cancel()
         await asyncio.wait({self.started})
+        await self._up.take_back(self._instance["address"])
         if self._gateway is not None and self._app is not None and self._app.pid is not None:
             await gateway.drain(self._up.state.root / self._gateway.admin_socket)
         if self._app is not None:
@@ -330,7 +383,7 @@ class Replica:
             f"{self.key} sidecar",
             Command(arguments, environment, up.state.directory),
             up.state.logs / f"{self.key}.sidecar.log",
-            up.record,
+            self._changed,
             echo=self._problems,
             guardian=up.guardian,
         )
@@ -357,7 +410,7 @@ class Replica:
                 Path(self._workload.get("dir") or up.state.directory),
             ),
             up.state.logs / f"{self.key}.log",
-            up.record,
+            self._changed,
             guardian=up.guardian,
         )
 
@@ -379,7 +432,7 @@ class Replica:
                 up.state.root,
             ),
             up.state.logs / f"{self.key}.log",
-            up.record,
+            self._changed,
             guardian=up.guardian,
         )
 

@@ -45,6 +45,8 @@ class Endpoint:
     lane: str = ""
     """In a lane's cluster, of an instance that is not the lane's: whose it is, another lane's or
     that of `BASELINE`."""
+    ready: bool = True
+    """False: who runs it says that it cannot be called. Callers are not told of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,9 @@ healthy a priority takes all requests, and none is lost to the next one as Envoy
 
 
 def selected(endpoints: Iterable[Endpoint], subset: Subset) -> Iterator[Endpoint]:
-    """The endpoints of a subset. Of a lane each in its first tier, tiers without any left out:
-    priorities have no gaps."""
-    left = list(endpoints)
+    """The endpoints of a subset that can be called. Of a lane each in its first tier, tiers without
+    any left out: priorities have no gaps."""
+    left = [each for each in endpoints if each.ready]
     priority = 0
     for tier in subset.tiers or (Selection(subset.labels),):
         members: list[Endpoint] = []

@@ -155,10 +155,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         lane_mesh.workload("a", "base", replicas=2),
         *(lane_mesh.workload("a", lane) for lane in LANES),
         lane_mesh.caller(),
-        lane_mesh.group("a.mesh", "shared.mesh", baseline={"labels": BASE}),
+        lane_mesh.group("a.mesh", "shared.mesh", "b", baseline={"labels": BASE}),
+        lane_mesh.service("b"),
+        replicas_of_b(1),
     )
     with running(directory) as mesh:
         yield mesh
+
+
+def replicas_of_b(number: int) -> dict[str, Any]:
+    made = lane_mesh.workload("b", "base", replicas=number)
+    made["metadata"]["labels"].update(BASE)
+    return made
 
 
 def where(mesh: Mesh, lane: str, ordinal: int = 0) -> str:
@@ -200,13 +208,13 @@ def changes(shop: Mesh) -> Iterator[Changes]:
     made.close()
 
 
-@pytest.fixture
-def load(shop: Mesh, changes: Changes) -> Iterator[Load]:
+@contextlib.contextmanager
+def loaded(mesh: Mesh, clients: dict[str, tuple[str, str]], target: str) -> Iterator[Load]:
+    """Two clients of each kind (wire, and its name in the environment), and the SDK's of a target;
+    once the lanes that have an instance were reached."""
     made = Load()
 
-    def of(wire: str, service: str) -> Callable[[], Connection]:
-        address = lane_mesh.address(shop, service)
-
+    def of(wire: str, address: str) -> Callable[[], Connection]:
         @contextlib.contextmanager
         def connected() -> Iterator[Call]:
             with lane_calls.Caller(wire, address) as caller:
@@ -214,13 +222,13 @@ def load(shop: Mesh, changes: Changes) -> Iterator[Load]:
 
         return connected
 
-    xds = shop.meltemi("status", "-o", "json").json()["xds"]
+    xds = mesh.meltemi("status", "-o", "json").json()["xds"]
     with (
         proxyless.connect(
             xds, pod="sdk", namespace=lane_mesh.NAMESPACE, instance_ip="127.0.0.9", last_known="off"
-        ) as mesh,
+        ) as sdk,
         contextlib.closing(
-            mesh.thrift("a.mesh:9090", thriftpy2_hello.hello.HelloService, wire="ttheader")
+            sdk.thrift(target, thriftpy2_hello.hello.HelloService, wire="ttheader")
         ) as client,
     ):
 
@@ -228,26 +236,33 @@ def load(shop: Mesh, changes: Changes) -> Iterator[Load]:
             attach(incoming({"baggage": baggage}))
             return str(client.sayHello("ttheader"))
 
-        def sdk() -> Connection:
-            return contextlib.nullcontext(called)
-
-        for _ in range(2):
-            made.start("pooled", of("ttheader", "a-mesh"))
-            made.start("shared", of("ttheader", "shared-mesh"))
-            made.start("dubbo", of("dubbo", "a-mesh"))
-            made.start("sdk", sdk)
         try:
-            eventually(lambda: all(is_in(made, mark) for mark in MARKS), 40)
-            made.answers.clear()
+            for _ in range(2):
+                for name, (wire, service) in clients.items():
+                    made.start(name, of(wire, lane_mesh.address(mesh, service)))
+                made.start("sdk", lambda: contextlib.nullcontext(called))
             yield made
         finally:
             made.stop()
 
 
-def is_in(load: Load, mark: str, lane: str | None = None) -> bool:
+@pytest.fixture
+def load(shop: Mesh, changes: Changes) -> Iterator[Load]:
+    clients = {
+        "pooled": ("ttheader", "a-mesh"),
+        "shared": ("ttheader", "shared-mesh"),
+        "dubbo": ("dubbo", "a-mesh"),
+    }
+    with loaded(shop, clients, "a.mesh:9090") as made:
+        eventually(lambda: all(is_in(made, mark) for mark in MARKS), 40)
+        made.answers.clear()
+        yield made
+
+
+def is_in(load: Load, mark: str, lane: str | None = None, clients: int = CLIENTS) -> bool:
     """Whether every client's last request with the mark was answered in the lane."""
     last = load.last(mark)
-    return len(last) == CLIENTS and set(last.values()) == {lane or mark or "base"}
+    return len(last) == clients and set(last.values()) == {lane or mark or "base"}
 
 
 @pytest.mark.timeout(180)
@@ -314,3 +329,24 @@ def test_a_killed_instance_takes_along_what_it_had_and_no_more(shop: Mesh, load:
             assert each.lane == wanted, each
         else:
             assert each.lane in ("dev", "base") or each.lane.startswith("!"), each
+
+
+@pytest.mark.timeout(180)
+def test_replicas_are_started_and_stopped_and_no_request_fails(
+    shop: Mesh, changes: Changes
+) -> None:
+    """Nobody is sent to one before it listens, nor once it is about to stop."""
+    clients = {"pooled": ("ttheader", "b"), "dubbo": ("dubbo", "b")}
+    with loaded(shop, clients, "b:9090") as load:
+        eventually(lambda: is_in(load, "", "base", CLIENTS - 1), 20)
+        load.answers.clear()
+        for _ in range(3):
+            changes.apply(lane_mesh.workload("b", "dev"))
+            eventually(lambda: is_in(load, "dev", "dev", CLIENTS - 1), 30)
+            changes.delete("Workload", "b-dev")
+            eventually(lambda: is_in(load, "dev", "base", CLIENTS - 1), 30)
+        answers = load.stop()
+    failed = [each for each in answers if each.lane.startswith("!")]
+    assert failed == [], (len(failed), failed[:3])
+    assert {each.lane for each in answers if each.mark != "dev"} == {"base"}
+    assert {each.lane for each in answers if each.mark == "dev"} == {"base", "dev"}
