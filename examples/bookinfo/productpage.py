@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable
-from dataclasses import dataclass
 from typing import Any
 
 import thrift_app
@@ -18,14 +17,12 @@ import tracing
 import uvicorn
 from meltemi import page, proxyless
 from meltemi.proxyless import colouring, http_server
-from meltemi.proxyless.errors import MeltemiError
-from meltemi.proxyless.thrift import received_metadata
 from opentelemetry.trace import StatusCode
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from thriftpy2.thrift import TApplicationException
+from thrift_app import Answer, HopError, asked
 
 details_idl = thrift_app.idl("details")
 reviews_idl = thrift_app.idl("reviews")
@@ -33,18 +30,6 @@ reviews_idl = thrift_app.idl("reviews")
 FAILED = {"StatusMessage": "internal error", "StatusCode": 500}
 
 log = logging.getLogger("bookinfo")
-
-
-class HopError(Exception):
-    """A service that was asked did not answer."""
-
-
-@dataclass
-class Answer:
-    """What a service answered, and by whom that was made."""
-
-    value: Any
-    served_by: str
 
 
 class Shop:
@@ -62,8 +47,8 @@ class Shop:
     async def product(self, product_id: str) -> tuple[dict[str, Any], str]:
         """What the page shows of a book, and by whom it was made. Raises HopError."""
         review, detail = await _both(
-            _asked("reviews", self.reviews.ReviewProduct(reviews_idl.ReviewReq(product_id))),
-            _asked("details", self.details.GetProduct(details_idl.GetProductReq(product_id))),
+            asked("reviews", self.reviews.ReviewProduct(reviews_idl.ReviewReq(product_id))),
+            asked("details", self.details.GetProduct(details_idl.GetProductReq(product_id))),
         )
         book = detail.value.Product
         product = {
@@ -80,23 +65,14 @@ class Shop:
         self.reviews.close()
 
 
-async def _both(*asked: Awaitable[Answer]) -> list[Answer]:
+async def _both(*calls: Awaitable[Answer]) -> list[Answer]:
     """The first that fails ends the wait for the other."""
-    tasks = [asyncio.ensure_future(each) for each in asked]
+    tasks = [asyncio.ensure_future(each) for each in calls]
     try:
         return await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
-
-
-async def _asked(name: str, call: Awaitable[Any]) -> Answer:
-    with received_metadata() as received:
-        try:
-            value = await call
-        except (MeltemiError, TApplicationException) as error:
-            raise HopError(f"{name}: {error}") from error
-    return Answer(value, received.get("served-by", name))
 
 
 async def product(request: Request) -> Response:
@@ -109,16 +85,22 @@ async def product(request: Request) -> Response:
         headers = {"cache-control": "no-store"}
         if trace_id := tracing.trace_id(span):
             headers["x-trace-id"] = trace_id
+        product_id = request.path_params["id"]
         try:
-            found, served_by = await request.state.shop.product(request.path_params["id"])
+            found, served_by = await request.state.shop.product(product_id)
         except HopError as error:
-            log.error("%s failed: %s", request.url.path, error)
+            log.error("product %r failed: %s", product_id, error)
             span.set_status(StatusCode.ERROR, str(error))
             span.set_attribute("http.response.status_code", 500)
             return JSONResponse(FAILED, 500, headers)
         span.set_attribute("http.response.status_code", 200)
         headers["x-served-by"] = served_by
         return JSONResponse(found, headers=headers)
+
+
+async def broken(_request: Request, _error: Exception) -> Response:
+    """What nobody thought of is answered as the rest; its traceback is in the log."""
+    return JSONResponse(FAILED, 500)
 
 
 @contextlib.asynccontextmanager
@@ -137,7 +119,11 @@ def in_context(site: Starlette) -> Any:
     return colouring.asgi(site, rules=colouring.rules_from(rules))
 
 
-site = Starlette(lifespan=lifespan, routes=[Route("/api/v1/products/{id}", product)])
+site = Starlette(
+    lifespan=lifespan,
+    routes=[Route("/api/v1/products/{id}", product)],
+    exception_handlers={Exception: broken},
+)
 app = page.asgi(in_context(site))
 
 

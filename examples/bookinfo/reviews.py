@@ -5,7 +5,7 @@ from typing import Any
 
 import thrift_app
 from meltemi import proxyless
-from meltemi.proxyless.thrift import answer_with, received_metadata
+from meltemi.proxyless.thrift import answer_with
 
 idl = thrift_app.idl("reviews")
 ratings_idl = thrift_app.idl("ratings")
@@ -20,11 +20,10 @@ class ReviewsService:
     async def ReviewProduct(self, req: Any) -> Any:
         if self._ratings is None:
             return idl.ReviewResp(idl.Review(idl.ReviewType.Local, 0))
-        with received_metadata() as received:
-            found = await self._ratings.ratings(ratings_idl.RatingReq(req.ProductID))
-        if "served-by" in received:
-            answer_with("served-by", f"{thrift_app.ME},{received['served-by']}")
-        return idl.ReviewResp(idl.Review(idl.ReviewType.Green, found.Rating))
+        request = ratings_idl.RatingReq(req.ProductID)
+        found = await thrift_app.asked("ratings", self._ratings.ratings(request))
+        answer_with("served-by", f"{thrift_app.ME},{found.served_by}")
+        return idl.ReviewResp(idl.Review(idl.ReviewType.Green, found.value.Rating))
 
 
 def ratings_client() -> Any:

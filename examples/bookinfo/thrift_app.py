@@ -8,13 +8,14 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import thriftpy2
 import tracing
 from meltemi.proxyless.errors import MeltemiError
-from meltemi.proxyless.thrift import answer_with, mesh_server
+from meltemi.proxyless.thrift import answer_with, mesh_server, received_metadata
 from thriftpy2.contrib.aio.rpc import make_server
 from thriftpy2.thrift import TApplicationException
 
@@ -32,6 +33,28 @@ def idl(name: str) -> Any:
     """The module of `idl/NAME.thrift`."""
     path = Path(__file__).with_name("idl") / f"{name}.thrift"
     return thriftpy2.load(str(path), module_name=f"{name}_thrift")
+
+
+class HopError(Exception):
+    """A service that was asked did not answer."""
+
+
+@dataclass
+class Answer:
+    """What a service answered, and by whom that was made."""
+
+    value: Any
+    served_by: str
+
+
+async def asked(service: str, call: Awaitable[Any]) -> Answer:
+    """Raises HopError, which names the service."""
+    with received_metadata() as received:
+        try:
+            value = await call
+        except (MeltemiError, TApplicationException) as error:
+            raise HopError(f"{service}: {error}") from error
+    return Answer(value, received.get("served-by", service))
 
 
 class Serving:
@@ -64,11 +87,10 @@ class Serving:
                 answer_with(CLOSES, "1")
             try:
                 return await answer(*arguments)
-            except (MeltemiError, TApplicationException) as error:
-                log.error("%s/%s: %s", service, method, error)
-                raise TApplicationException(
-                    TApplicationException.INTERNAL_ERROR, str(error)
-                ) from error
+            except HopError as error:
+                log.error("%s/%s failed: %s", service, method, error)
+                problem = TApplicationException.INTERNAL_ERROR
+                raise TApplicationException(problem, str(error)) from error
 
 
 def run(service: Any, handler: Any) -> None:
