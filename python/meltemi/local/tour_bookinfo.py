@@ -153,10 +153,10 @@ def _coloured(tour: Tour, visitor: Visitor) -> None:
     tour.step("The gateway colours: uid 100 gets into lane dev, and stays in it at every hop")
     tour.say(f"   [cyan]$ curl -H 'uid: 100' {visitor.url}{PRODUCT}[/cyan]")
     tour.show(visitor.get(DEV).text)
-    ways = visitor.ways(200, DEV)
+    ways = visitor.ways(100, DEV)
     tour.check(
-        ways == {LANE: 200},
-        f"200 requests: {_counts(ways)}; always 5, which only ratings v2 gives",
+        ways == {LANE: 100},
+        f"100 requests: {_counts(ways)}; always 5, which only ratings v2 gives",
     )
     tour.say(f"   [cyan]$ curl -H 'baggage: env=dev' {visitor.url}{PRODUCT}[/cyan]")
     spoofed = visitor.ways(50, {"baggage": "env=dev", "ot-baggage-env": "dev"})
@@ -208,7 +208,7 @@ def _added(tour: Tour, visitor: Visitor) -> None:
 
 def _percentage(tour: Tour, visitor: Visitor) -> None:
     tour.step("A share of the users, each of whom stays where they are")
-    users = [f"user-{number}" for number in range(60)]
+    users = [f"user-{number}" for number in range(40)]
     before: set[str] = set()
     for percent in (20, 50):
         _save(
@@ -228,7 +228,7 @@ def _percentage(tour: Tour, visitor: Visitor) -> None:
         found = {user for user in users if _asked(visitor, user, 2) == {"ratings-mine"}}
         tour.check(
             found == wanted,
-            f"{percent} %: {len(found)} of 60 users are in the lane, by the hash of their uid",
+            f"{percent} %: {len(found)} of 40 users are in the lane, by the hash of their uid",
         )
         if before:
             tour.check(before <= found, f"the {len(before)} who were in it are in it still")
