@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent.parent
-FOLDERS = ("interop", "e2e", "e2e/apps", "proxyless")
+FOLDERS = ("interop", "e2e", "e2e/apps", "lanes", "proxyless")
 sys.path[:0] = [str(TESTS / folder) for folder in FOLDERS]
 
 import apache_dubbo  # noqa: E402 - found by the path above
