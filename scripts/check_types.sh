@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 mypy=".venv/bin/mypy --no-error-summary"
 $mypy python scripts bench
 for folder in $(find tests -name '*.py' -printf '%h\n' | sort -u); do
-    MYPYPATH="python:bench:tests:tests/e2e:tests/e2e/apps:tests/interop:tests/proxyless:examples/dubbo/python:$folder" \
+    MYPYPATH="python:bench:tests:tests/e2e:tests/e2e/apps:tests/interop:tests/lanes:tests/proxyless:examples/dubbo/python:$folder" \
         $mypy --explicit-package-bases "$folder"/*.py
 done
 for example in examples/*/*.py examples/*/python/*.py; do

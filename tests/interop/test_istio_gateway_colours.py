@@ -1,7 +1,6 @@
 """A gateway of a real istiod colours by the EnvoyFilter that `meltemi lanes show` prints.
 
-The gateway is a stock Envoy: what istiod would have it run of Istio's own filters, which only Istio's
-build has, another EnvoyFilter takes out."""
+The gateway is a stock Envoy; another EnvoyFilter takes out what only Istio's build has."""
 
 from __future__ import annotations
 
