@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from meltemi.lanes import subset_name
+from meltemi.lanes.routes import subset_name
 from meltemi.model import (
     ConnectionPool,
     ConsistentHash,
