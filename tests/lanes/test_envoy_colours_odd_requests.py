@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 import re
@@ -13,7 +14,7 @@ from colouring_case import by_name, group, lane, lane_groups
 from edge_envoy import Edge
 from meltemi.lanes import in_share
 from meltemi.lanes.colouring import Request, coloured, compiled
-from meltemi.lanes.envoy_filter import SLOT_TYPES, SLOTS, slots
+from meltemi.lanes.envoy_filter import SLOT_TYPES, SLOTS, http_filters, slots
 from meltemi.lanes.lua import literal
 from meltemi.model import Lane, LaneEntry, LaneGroup, StringMatch
 
@@ -69,6 +70,14 @@ def hostile() -> LaneGroup:
     return LaneGroup("shop", "hostile", (), "env", tuple(lanes))
 
 
+def many() -> LaneGroup:
+    lanes = [
+        Lane(f"lane-{number}", (), entries=(LaneEntry(headers=(("x-lane", exact(str(number))),)),))
+        for number in range(1_000)
+    ]
+    return LaneGroup("shop", "many", (), "env", tuple(lanes))
+
+
 def exact(text: str) -> StringMatch:
     return StringMatch("exact", text)
 
@@ -83,6 +92,7 @@ def edge(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory)
     for text in (*SHARES.values(), CHANCE, *MIXED):
         made.add(text, lane_groups(text))
     made.add("hostile", [hostile()])
+    made.add("many", [many()])
     with made.running(tmp_path_factory.mktemp("edge")):
         yield made
 
@@ -145,6 +155,13 @@ def odd_header(chance: random.Random) -> tuple[str, str]:
     key = chance.choice(("env", "env", "my-env", "my_env"))
     value = ",".join(chance.choices(PIECES, k=chance.randint(1, 4)))
     return chance.choice(NAMES).replace("env", key), value.strip(" \t")
+
+
+def test_of_a_thousand_lanes_by_one_header_each_is_entered(edge: Edge) -> None:
+    told = edge.baggage("many", "x-lane", [str(number) for number in range(0, 1_010, 10)])
+    assert told == [*(f"env=lane-{number}" for number in range(0, 1_000, 10)), ""]
+    [decision, _] = http_filters([many()])
+    assert len(json.dumps(decision["typed_config"]["xds_matcher"])) < 20_000
 
 
 def test_filters_that_are_sent_apart_have_names_that_never_change() -> None:

@@ -144,10 +144,31 @@ local function in_share(request, share)
   return key ~= nil and key ~= "" and xxhash64(key) % 100 < share.percent
 end
 
+-- Each part of a request is read once, however many lanes ask for it; false: it is not there.
+local function part_of(request, condition)
+  local place = condition.place
+  local value = request[place]
+  if value == nil then
+    value = read[condition[1]](request.headers, condition[2]) or false
+    request[place] = value
+  end
+  return value
+end
+
+for _, group in ipairs(plan.groups) do
+  for _, lane in ipairs(group.lanes) do
+    for _, entry in ipairs(lane.entries) do
+      for _, condition in ipairs(entry.conditions) do
+        condition.place = condition[1] .. ":" .. condition[2]
+      end
+    end
+  end
+end
+
 local function lets_in(request, entry)
   for _, condition in ipairs(entry.conditions) do
-    local value = read[condition[1]](request.headers, condition[2])
-    if value == nil or not holds[condition[3]](value, condition[4], request) then return false end
+    local value = part_of(request, condition)
+    if not value or not holds[condition[3]](value, condition[4], request) then return false end
   end
   if entry.sources then
     local _, address = source_of(request)

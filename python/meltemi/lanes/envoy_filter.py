@@ -46,6 +46,9 @@ _LISTS: Final = tuple(f"{carried}baggage" for carried in _CARRIED)
 _SINGLE: Final = ("ot-baggage-", "uberctx-")
 """Headers of one member each: OpenTracing's and Jaeger's."""
 
+MANY: Final = 16
+"""Entries by one header that Envoy compares with one by one; of more, who has it is asked."""
+
 Filter = dict[str, Any]
 
 
@@ -267,14 +270,25 @@ def _gate(groups: Sequence[LaneGroup], lists: Sequence[str]) -> native.Predicate
     keys = dict.fromkeys(group.baggage_key.lower() for group in groups)
     names = [*lists, *(prefix + key for key, prefix in product(keys, _SINGLE))]
     predicates = [native.present(name) for name in names]
+    by_header: dict[str, list[native.Predicate]] = {}
     for group in groups:
         for lane in open_lanes(group):
             for entry in _entries(lane):
                 found = list(_may_hold(entry))
                 if not found:
                     return None
-                predicates.append(native.all_of(found))
+                wanted = by_header.setdefault(_only_header(entry), [])
+                wanted.append(native.all_of(found))
+    for name, wanted in by_header.items():
+        many = name and len(wanted) > MANY
+        predicates += [native.present(name)] if many else wanted
     return native.any_of(predicates)
+
+
+def _only_header(entry: LaneEntry) -> str:
+    """The header that the entry asks for and for nothing else; "" where there is more."""
+    alone = len(entry.headers) == 1 and entry == LaneEntry(headers=entry.headers)
+    return entry.headers[0][0] if alone else ""
 
 
 def _may_hold(entry: LaneEntry) -> Iterator[native.Predicate]:
