@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,35 @@ kind: Lane
 metadata: {name: dev}
 spec: {group: books, entry: [{headers: {uid: {exact: '100'}}, uri: {regex: '/a|/b'}}]}
 """
+DEV = """
+apiVersion: meltemi.io/v1alpha1
+kind: Workload
+metadata: {name: reviews-dev, labels: {app: reviews, lane: dev}}
+spec: {command: [a], mesh: proxyless, ports: [{name: grpc, port: 9080}]}
+"""
+EDGE = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  selector: {app: edge}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]
+"""
+FRONT = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: front}
+spec:
+  hosts: ['*']
+  gateways: [edge]
+  http:
+  - match: [{uri: {prefix: /a}}]
+    rewrite: {uri: /b}
+    route:
+    - {destination: {host: reviews, subset: v1}, weight: 80}
+    - {destination: {host: reviews}, weight: 20}
+"""
+GATEWAY = f"{EDGE}---{FRONT}"
 OWN = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -178,6 +208,34 @@ def test_the_rules_that_are_shown_stand_for_the_lanes(tmp_path: Path) -> None:
     assert rules.meta_routers == lanes.meta_routers
     assert [rule.host for rule in rules.destination_rules] == [
         rule.host for rule in lanes.destination_rules
+    ]
+
+
+def test_a_route_of_a_gateway_leads_into_the_lane_too(tmp_path: Path) -> None:
+    *_, routes = shown(tmp_path, SERVICE, DEV, group(), LANE, GATEWAY)
+    assert routes["metadata"]["name"] == "front"
+    assert routes["spec"]["gateways"] == ["edge"]
+    lane, base = routes["spec"]["http"]
+    assert lane["match"][0]["uri"] == base["match"][0]["uri"] == {"prefix": "/a"}
+    assert set(lane["match"][0]["headers"]) == {"baggage"}
+    assert lane["rewrite"] == {"uri": "/b"}
+    assert lane["route"] == [
+        {"destination": {"host": "reviews", "subset": "lane-dev"}, "weight": 100}
+    ]
+    assert [to["destination"]["subset"] for to in base["route"]] == ["v1", "lane-baseline"]
+
+
+def test_the_routes_of_a_gateway_that_are_shown_stand_for_the_lanes(tmp_path: Path) -> None:
+    given = (SERVICE, DEV, GATEWAY)
+    text = printed(tmp_path, *given, group(), LANE)
+    loaded = [
+        config.load([Source("mesh.yaml", "---".join((*given, group(), LANE)))]),
+        config.load([Source("mesh.yaml", "---".join((SERVICE, DEV, EDGE)) + "---\n" + text)]),
+    ]
+    lanes, rules = (config.build(each.objects, Addresses())[0].gateway_services for each in loaded)
+    assert [len(rule.routes) for rule in rules] == [2]
+    assert [[replace(route, lane="") for route in rule.routes] for rule in rules] == [
+        [replace(route, lane="") for route in rule.routes] for rule in lanes
     ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from meltemi.analysis.lane_edge import NAMESPACE, envoy_filter
+from meltemi.analysis.lane_gateways import at_gateways
 from meltemi.analysis.lane_subsets import destination_rules, for_all
 from meltemi.analysis.shown import ISTIO, Shown, document
 from meltemi.config import Object
@@ -55,6 +56,7 @@ def stands_for(
         if any(port.protocol != TCP for port in service.ports):
             found.extend(_meta_routers(objects, owner, service))
     if mesh.lane_groups:
+        found.extend(at_gateways(objects, mesh))
         found.append(envoy_filter(mesh.lane_groups, gateway_namespace, gateway_labels))
     return found
 
