@@ -12,7 +12,7 @@ import socket
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -93,10 +93,12 @@ class _Way:
             each.close()
 
 
-def _listener(port: int, filters: list[dict[str, Any]]) -> dict[str, Any]:
-    """As the control plane makes it, with its route in place."""
-    made = messages.to_json(gateway_listeners.listener("127.0.0.1", port, port, filters))
+def _listener(port: int, filters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """As the control plane makes it, with what it sends apart (routes, filters) in place."""
+    made = messages.to_json(gateway_listeners.listener("127.0.0.1", port, port))
     manager = made["filter_chains"][0]["filters"][0]["typed_config"]
+    kept = [each for each in manager["http_filters"] if "config_discovery" not in each]
+    manager["http_filters"] = [*filters, *kept]
     del manager["rds"]
     routes = [{"match": {"prefix": "/"}, "route": {"cluster": "app"}}]
     hosts = [{"name": "all", "domains": ["*"], "routes": routes}]

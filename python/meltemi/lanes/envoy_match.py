@@ -59,8 +59,9 @@ def present(name: str) -> Predicate:
 def header_in_share(name: str, percent: int) -> Predicate:
     """The header's value is in the share, or there are several values."""
     what = typed("header", "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name=name)
-    there = present(name)
-    return all_of([there, any_of([_in_share(what, percent), header(name, contains=",")])])
+    several = header(name, contains=",")
+    # Presence last: it takes RE2, and who is not in the share is not asked.
+    return all_of([any_of([_in_share(what, percent), several]), present(name)])
 
 
 def source_in_share(percent: int) -> Predicate:
