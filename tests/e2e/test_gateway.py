@@ -290,8 +290,7 @@ def test_its_admin_api_is_for_reading(edge: Edge) -> None:
     node_id = edge.mesh.workloads()["edge-gateway.shop"]["instances"][0]["node_id"]
     token = secret.token(node_id).reveal()
     for query in ("", "?resource=bootstrap", "?mask=bootstrap", "?resource=x&resource=y"):
-        shown = httpx.get(f"{admin}/config_dump{query}")
-        assert shown.status_code == 404, query
+        assert httpx.get(f"{admin}/config_dump{query}").status_code == 404, query
     kinds = ("dynamic_listeners", "dynamic_active_clusters", "ecds_filters")
     shown = [httpx.get(f"{admin}/config_dump?resource={kind}").text for kind in kinds]
     assert all("meltemi" in text or "outbound" in text for text in shown)
@@ -378,9 +377,27 @@ def test_a_port_of_tls_is_not_opened_and_that_is_said(
         eventually(lambda: _is_closed(port))  # it ends with `up`, however that ends
 
 
-def _is_closed(port: int) -> bool:
+def test_a_gateway_that_is_taken_away_leaves_nothing(
+    edge: Edge, free_port: Callable[[], int]
+) -> None:
+    port = 8080
+    edge.mesh.apply(gateway_mesh.gateway_workload("gone", free_port()))
+    edge.mesh.apply(gateway_mesh.gateway("gone", ["*"]))
+    eventually(lambda: "gone-gateway-0.shop" in edge.mesh.processes())
+    address = edge.mesh.workloads()["gone-gateway.shop"]["instances"][0]["address"]
+    eventually(lambda: not _is_closed(port, address))
+    socket_of = edge.mesh.directory / ".meltemi" / f"gateway-{address}.sock"
+    assert socket_of.is_socket()
+    edge.mesh.meltemi("delete", "Workload", "gone-gateway", "-n", gateway_mesh.NAMESPACE)
+    edge.mesh.meltemi("delete", "Gateway", "gone", "-n", gateway_mesh.NAMESPACE)
+    eventually(lambda: "gone-gateway-0.shop" not in edge.mesh.processes())
+    assert _is_closed(port, address)
+    assert not socket_of.exists()
+
+
+def _is_closed(port: int, address: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        return probe.connect_ex((address, port)) != 0
 
 
 def test_a_host_port_that_is_taken_is_named_and_the_rest_is_served(

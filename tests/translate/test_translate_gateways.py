@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from meltemi import config
 from meltemi.analysis import dump, places
+from meltemi.analysis.explain import Question, explain
 from meltemi.lanes.envoy_filter import SLOTS
 from meltemi.model import Mesh
 from meltemi.model.addresses import Addresses
@@ -219,6 +220,11 @@ def test_a_route_hashes_by_what_its_destination_balances_by() -> None:
     to = "route: [{destination: {host: rpc, port: {number: 9000}}}]"
     (route,) = hosts(GATEWAY, rule(f"[{{{to}}}]"))["*"]
     assert route["route"]["hashPolicy"] == [{"header": {"headerName": "user"}}]
+
+
+def test_explain_says_that_it_does_not_know_a_gateways_routes() -> None:
+    with pytest.raises(places.UnknownNameError, match="is a gateway"):
+        explain(mesh(GATEWAY), Question(service="page.shop", caller="gateway.edge"))
 
 
 def test_ports_of_http2_are_called_so() -> None:

@@ -163,7 +163,13 @@ def _direct(
 def _callers(mesh: Mesh, question: Question) -> list[Replica]:
     if not question.caller:
         return []
-    return places.replicas(mesh, question.caller, question.namespace or None)
+    found = places.replicas(mesh, question.caller, question.namespace or None)
+    if found[0].workload.mode is MeshMode.GATEWAY:
+        raise UnknownNameError(
+            f"{found[0].pod} is a gateway, whose HTTP routes explain does not know",
+            f"`meltemi dump-xds --config DIR --node {found[0].pod} -o json` has them.",
+        )
+    return found
 
 
 def _near(question: Question, callers: list[Replica]) -> str:

@@ -324,6 +324,8 @@ class Replica:
         if self._sidecar is not None:
             await self._sidecar.stop()
         self._up.state.remove(self._bootstrap)
+        if self._gateway is not None:
+            self._up.state.remove(self._gateway.admin_socket)
 
     def rows(self) -> list[dict[str, Any]]:
         about = {
