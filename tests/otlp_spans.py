@@ -85,7 +85,7 @@ def bookinfo(
             "productpage",
             "v1",
             span(2, 1 if gateway else 0, start_ms=1, duration_ms=30, trace=trace, name="GET",
-                 http__request__method="GET"),
+                 http__request__method="GET", url__path="/api/v1/products/1"),
             span(3, 2, CLIENT, 2, 24, name="ReviewProduct", **thrift, **there),
             span(4, 2, CLIENT, 2, 8, name="GetProduct", **thrift, meltemi__lane="baseline"),
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 
+import pytest
 from meltemi.traces import otlp
 from meltemi.traces.graph import graph
 from meltemi.traces.hops import Way, way
@@ -97,6 +98,32 @@ def test_the_lane_of_a_caller_wins_over_what_the_server_says_of_itself() -> None
     assert read(of("a", "", span(1), called), of("b", "", served)).hops[1].lane == "baseline"
     unmarked = span(2, 1, CLIENT)
     assert read(of("a", "", span(1), unmarked), of("b", "", served)).hops[1].lane == "dev"
+
+
+def test_what_a_gateway_says_of_whom_it_asked_is_not_its_own_lane() -> None:
+    said = {"meltemi__lane": "dev", "meltemi__mark": "dev", "peer__service": "b"}
+    gateway = of("gateway", "", span(1, **said), span(2, 1, CLIENT, **said))
+    found = read(gateway, of("b", "", span(3, 2)))
+    assert told(found) == [("gateway", "", None), ("b", "", "dev")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"url__path": "/a/b"},
+        {"http__target": "/a/b?c=d"},
+        {"url__full": "http://127.0.0.1:8080/a/b?c=d"},
+        {"http__url": "http://127.0.0.1:8080/a/b"},
+    ],
+)
+def test_a_hop_has_the_path_that_was_asked_for_without_its_query(said: dict[str, str]) -> None:
+    (hop,) = read(of("a", "", span(1, **said))).hops
+    assert hop.path == "/a/b"
+
+
+def test_a_url_that_is_none_has_no_path() -> None:
+    (hop,) = read(of("a", "", span(1, url__full="http://[::1"))).hops
+    assert hop.path == ""
 
 
 def test_parents_in_a_circle_end() -> None:

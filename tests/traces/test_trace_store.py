@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 from meltemi.traces.hops import Way
@@ -74,6 +76,16 @@ def test_a_graph_waits_a_moment_for_what_is_missing() -> None:
     assert [node.service for node in store.graph(60, now=SETTLED_S).nodes] == ["b"]
     store.add([served(2, service="a")], now=10)
     assert [node.service for node in store.graph(5, now=10).nodes] == ["a"]
+
+
+def test_a_graph_may_be_of_the_requests_for_one_path() -> None:
+    store = Store(SMALL)
+    for trace, path in ((1, "/api/v1/products/1"), (2, "/api/v1/graph")):
+        asked = served(trace, service=path)
+        store.add([dataclasses.replace(asked, attributes={"url.path": path})], now=0)
+    found = store.graph(60, now=1, path="/api/v1/products/")
+    assert [node.service for node in found.nodes] == ["/api/v1/products/1"]
+    assert len(store.graph(60, now=1).nodes) == 2
 
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 9), st.floats(0, 50)), max_size=60))

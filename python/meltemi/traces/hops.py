@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from meltemi.traces.spans import Kind, Span
 
 RECEIVES = (Kind.SERVER, Kind.CONSUMER)
 SENDS = (Kind.CLIENT, Kind.PRODUCER)
+HTTP = frozenset({"http.request.method", "http.status_code", "http.url", "url.full", "url.path"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Hop:
     duration: int
     """Nanoseconds."""
     protocol: str
+    path: str
+    """Of an HTTP request, without its query; else ""."""
     error: str | None
     traced: bool = True
     """False where only the caller tells of it."""
@@ -85,6 +89,8 @@ def _sender(span: Span, spans: Mapping[str, Span]) -> Span | None:
 
 def _received(span: Span, sender: Span | None, caller: str) -> Hop:
     sent: Mapping[str, str] = sender.attributes if sender is not None else {}
+    # a server that names a peer is a proxy: its lane and mark are those of whom it asked
+    own: Mapping[str, str] = {} if "peer.service" in span.attributes else span.attributes
     return Hop(
         id=span.id,
         parent=caller,
@@ -92,11 +98,12 @@ def _received(span: Span, sender: Span | None, caller: str) -> Hop:
         version=span.source.version,
         instance=span.source.instance,
         name=span.name,
-        lane=sent.get("meltemi.lane") or span.attributes.get("meltemi.lane") or None,
-        mark=sent.get("meltemi.mark") or span.attributes.get("meltemi.mark") or None,
+        lane=sent.get("meltemi.lane") or own.get("meltemi.lane") or None,
+        mark=sent.get("meltemi.mark") or own.get("meltemi.mark") or None,
         start=span.start,
         duration=span.end - span.start,
         protocol=_protocol(span.attributes) or _protocol(sent),
+        path=_path(span.attributes) or _path(sent),
         error=_error(span),
     )
 
@@ -116,6 +123,7 @@ def _only_sent(span: Span, caller: str) -> Hop:
         start=span.start,
         duration=span.end - span.start,
         protocol=_protocol(said),
+        path=_path(said),
         error=_error(span),
         traced=False,
     )
@@ -130,9 +138,20 @@ def _error(span: Span) -> str | None:
 def _protocol(attributes: Mapping[str, str]) -> str:
     if system := attributes.get("rpc.system") or attributes.get("rpc.system.name"):
         return system
-    if "http.request.method" in attributes or "http.status_code" in attributes:
+    if not attributes.keys().isdisjoint(HTTP):
         return "http"
     return attributes.get("network.protocol.name", "")
+
+
+def _path(attributes: Mapping[str, str]) -> str:
+    """By OpenTelemetry's conventions, those of before 2023 too (which Envoy has)."""
+    for name in ("url.path", "http.target", "url.full", "http.url"):
+        if url := attributes.get(name):
+            try:
+                return urlsplit(url).path
+            except ValueError:
+                return ""
+    return ""
 
 
 def _in_order(hops: Iterable[Hop]) -> tuple[Hop, ...]:

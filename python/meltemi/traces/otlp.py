@@ -41,6 +41,8 @@ ATTRIBUTES: Final = frozenset(
         "http.request.method",
         "http.response.status_code",
         "http.status_code",
+        "http.target",
+        "http.url",
         "meltemi.attempts",
         "meltemi.cluster",
         "meltemi.lane",
@@ -55,6 +57,8 @@ ATTRIBUTES: Final = frozenset(
         "rpc.system",
         "rpc.system.name",
         "server.address",
+        "url.full",
+        "url.path",
     }
 )
 """What `hops` reads; the rest of a span is not kept."""

@@ -86,7 +86,9 @@ class Receiver:
 
     async def _graph(self, request: Request) -> Response:
         minutes = _minutes(request.query.get("minutes"))
-        return as_json(graph_as_json(self._store.graph(minutes * 60, self._clock()), minutes))
+        path = request.query.get("path", "")
+        found = self._store.graph(minutes * 60, self._clock(), path)
+        return as_json(graph_as_json(found, minutes))
 
 
 def way_as_json(trace_id: str, found: Way) -> dict[str, Any]:
@@ -109,6 +111,7 @@ def way_as_json(trace_id: str, found: Way) -> dict[str, Any]:
                 "start": _milliseconds(hop.start - first),
                 "duration": _milliseconds(hop.duration),
                 "protocol": hop.protocol or None,
+                "path": hop.path or None,
                 "error": hop.error,
                 "traced": hop.traced,
             }

@@ -65,14 +65,16 @@ class Store:
         trace = self._traces.get(trace_id)
         return None if trace is None else _way(trace)
 
-    def graph(self, seconds: float, now: float) -> Graph:
-        """Of the traces that began at most so many seconds ago, and are complete or settled."""
+    def graph(self, seconds: float, now: float, path: str = "") -> Graph:
+        """Of the traces that began at most so many seconds ago, and are complete or settled; where
+        `path` is not "", of those with a request for a path that begins so."""
         self._trim(now)
         recent = [trace for trace in self._traces.values() if trace.began >= now - seconds]
         return graph(
             _way(trace).hops
             for trace in recent
-            if trace.began <= now - SETTLED_S or _way(trace).complete
+            if (trace.began <= now - SETTLED_S or _way(trace).complete)
+            and (not path or any(hop.path.startswith(path) for hop in _way(trace).hops))
         )
 
     def counts(self) -> tuple[int, int]:
