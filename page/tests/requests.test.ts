@@ -63,6 +63,15 @@ describe("asking for traces", () => {
     expect(await askTrace("abc", signal, answers({ error: "nothing is known of trace abc" }, 404))).toBeNull();
   });
 
+  it("leaves no trace itself", async () => {
+    const ask = vi.fn(answers({ trace_id: "abc", complete: false, hops: [] }));
+    await askTrace("abc", signal, ask);
+    await askGraph(5, signal, ask);
+    for (const [, init] of ask.mock.calls) {
+      expect(new Headers(init?.headers).get("traceparent")).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/);
+    }
+  });
+
   it("says where traces go instead", async () => {
     const elsewhere = { error: "traces go to http://collector:4318", hint: "look there", collector: "…" };
     const problem = await problemOf(askTrace("abc", signal, answers(elsewhere, 404)));
@@ -146,8 +155,8 @@ describe("many requests", () => {
   });
 
   it("have shares that say neither none nor all where it is not so", () => {
-    const said = [0, 0.01, 0.4, 20, 99.99, 100].map(percentInWords);
-    expect(said).toEqual(["0 %", "0.1 %", "0.4 %", "20 %", "99.9 %", "100 %"]);
+    const said = [0, 0.01, 0.4, 20, 22.5, 99.99, 100].map(percentInWords);
+    expect(said).toEqual(["0 %", "0.1 %", "0.4 %", "20 %", "22.5 %", "99.9 %", "100 %"]);
   });
 
   it("have percentiles", () => {

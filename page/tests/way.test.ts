@@ -15,6 +15,7 @@ const hop = (id: string, parent: string | null, start: number, duration: number)
   lane: null,
   mark: null,
   protocol: null,
+  path: null,
   error: null,
   traced: true,
 });

@@ -21,6 +21,7 @@ export interface Hop {
   start: number;
   duration: number;
   protocol: string | null;
+  path: string | null;
   error: string | null;
   traced: boolean;
 }
@@ -73,6 +74,9 @@ export class Problem extends Error {
   }
 }
 
+/** Where the books are; the graph counts requests for these only. */
+const PRODUCTS = "/api/v1/products/";
+
 export type Fetch = (input: string, init?: RequestInit) => Promise<Response>;
 
 export async function askProduct(
@@ -81,7 +85,7 @@ export async function askProduct(
   ask: Fetch = fetch,
 ): Promise<Answer> {
   const began = performance.now();
-  const response = await reach(ask, "/api/v1/products/1", { headers: headers.map((h) => [...h]), signal });
+  const response = await reach(ask, `${PRODUCTS}1`, { headers: headers.map((h) => [...h]), signal });
   const traceId = response.headers.get("x-trace-id");
   const text = await response.text();
   const milliseconds = performance.now() - began;
@@ -95,7 +99,10 @@ export async function askProduct(
 }
 
 export async function askGraph(minutes: number, signal: AbortSignal, ask: Fetch = fetch): Promise<Graph> {
-  const response = await reach(ask, `/api/v1/graph?minutes=${minutes}`, { signal });
+  const response = await reach(ask, `/api/v1/graph?minutes=${minutes}&path=${PRODUCTS}`, {
+    headers: untraced(),
+    signal,
+  });
   const found = parsed(await response.text());
   if (!response.ok) throw ofAnswer(response.status, found);
   return found as Graph;
@@ -103,11 +110,21 @@ export async function askGraph(minutes: number, signal: AbortSignal, ask: Fetch 
 
 /** What is known of a trace now; null while nothing is. */
 export async function askTrace(id: string, signal: AbortSignal, ask: Fetch = fetch): Promise<Trace | null> {
-  const response = await reach(ask, `/api/v1/traces/${id}`, { signal });
+  const response = await reach(ask, `/api/v1/traces/${id}`, { headers: untraced(), signal });
   const found = parsed(await response.text());
   if (response.ok) return (found as Trace).hops.length > 0 ? (found as Trace) : null;
   if (response.status === 404 && textOf(found, "error").includes(id)) return null;
   throw ofAnswer(response.status, found);
+}
+
+/** A trace that is not sampled (W3C Trace Context): the page's own questions are not to be seen. */
+function untraced(): Record<string, string> {
+  return { traceparent: `00-${hex(16)}-${hex(8)}-00` };
+}
+
+function hex(bytes: number): string {
+  const drawn = crypto.getRandomValues(new Uint8Array(bytes));
+  return [...drawn].map((each) => each.toString(16).padStart(2, "0")).join("");
 }
 
 async function reach(ask: Fetch, path: string, init: RequestInit): Promise<Response> {

@@ -84,7 +84,7 @@ export function shares<Key>(counts: ReadonlyMap<Key, number>, all: number): Shar
 export function percentInWords(percent: number): string {
   if (percent > 0 && percent < 1) return `${Math.max(0.1, percent).toFixed(1)} %`;
   if (percent > 99 && percent < 100) return `${Math.min(99.9, percent).toFixed(1)} %`;
-  return `${Math.round(percent)} %`;
+  return `${Number(percent.toFixed(1))} %`;
 }
 
 /** The value that so many percent of all are not above. */

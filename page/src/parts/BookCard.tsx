@@ -17,7 +17,6 @@ export function BookCard({ asked, again }: { asked: Asked; again: () => void }) 
             type="text"
             icon={<IconRefresh className={busy ? "turning" : undefined} />}
             onClick={again}
-            aria-label="Ask again"
           >
             Refresh
           </Button>

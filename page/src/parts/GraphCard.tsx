@@ -38,6 +38,7 @@ export function GraphCard({ lanes, seen, changed }: Properties) {
           <div className="graph-controls">
             <Radio.Group
               type="button"
+              name="minutes"
               size="small"
               value={minutes}
               onChange={setMinutes}
@@ -152,7 +153,7 @@ function Drawing({ picture, lanes, down }: { picture: Picture; lanes: readonly s
           textAnchor="middle"
           dominantBaseline="central"
         >
-          {percentInWords(link.percent)}
+          {percentInWords(Math.round(link.percent) || link.percent)}
         </text>
       ))}
     </svg>
@@ -180,6 +181,7 @@ function Box({ placed, width, height }: { placed: Placed; width: number; height:
   const { node, service, x, y } = placed;
   const outside = service === OUTSIDE;
   const versions = Object.keys(node?.versions ?? {}).filter(Boolean).join(" · ");
+  const failed = node?.errors ?? 0;
   const below = outside ? "requests" : versions || `${node?.requests ?? 0} requests`;
   return (
     <g transform={`translate(${x} ${y})`} className={outside ? "node outside" : "node"}>
@@ -187,8 +189,14 @@ function Box({ placed, width, height }: { placed: Placed; width: number; height:
       <text className="node-name" x={width / 2} y={height / 2 - 8} textAnchor="middle" dominantBaseline="central">
         {outside ? "Outside" : short(service)}
       </text>
-      <text className="node-more" x={width / 2} y={height / 2 + 11} textAnchor="middle" dominantBaseline="central">
-        {node?.errors ? `${below} · ${node.errors} failed` : below}
+      <text
+        className={failed ? "node-more node-failed" : "node-more"}
+        x={width / 2}
+        y={height / 2 + 11}
+        textAnchor="middle"
+        dominantBaseline="central"
+      >
+        {failed ? `${failed} of ${node?.requests} failed` : below}
       </text>
     </g>
   );

@@ -1,5 +1,5 @@
 import { type CSSProperties, type FormEvent, useEffect, useId, useRef, useState } from "react";
-import { Button, Card, InputNumber, Progress } from "../arco";
+import { Button, Card, InputNumber } from "../arco";
 import { askProduct } from "../model/api";
 import type { Headers } from "../model/headers";
 import {
@@ -120,7 +120,16 @@ function Results({ run }: { run: Run }) {
   const percent = requests ? Math.floor((tally.done / requests) * 100) : 0;
   return (
     <div className="results" data-testid="results" data-state={state}>
-      <Progress percent={percent} showText={false} status="normal" aria-label="Requests that are done" />
+      <div
+        className="progress"
+        role="progressbar"
+        aria-label="Requests that are done"
+        aria-valuenow={percent}
+        aria-valuemin={0}
+        aria-valuemax={100}
+      >
+        <div className="progress-bar" style={{ "--share": `${percent}%` } as CSSProperties} />
+      </div>
       <p className="many-state" role="status">
         {state === "idle" && <span className="quiet">What comes of them is counted here.</span>}
         {state === "running" && <span className="quiet">Sending {requests} requests…</span>}
