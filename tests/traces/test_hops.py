@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 from meltemi.traces import otlp
@@ -101,7 +102,7 @@ def test_the_lane_of_a_caller_wins_over_what_the_server_says_of_itself() -> None
 
 
 def test_what_a_gateway_says_of_whom_it_asked_is_not_its_own_lane() -> None:
-    said = {"meltemi__lane": "dev", "meltemi__mark": "dev", "peer__service": "b"}
+    said: dict[str, Any] = {"meltemi__lane": "dev", "meltemi__mark": "dev", "peer__service": "b"}
     gateway = of("gateway", "", span(1, **said), span(2, 1, CLIENT, **said))
     found = read(gateway, of("b", "", span(3, 2)))
     assert told(found) == [("gateway", "", None), ("b", "", "dev")]
@@ -116,7 +117,7 @@ def test_what_a_gateway_says_of_whom_it_asked_is_not_its_own_lane() -> None:
         {"http__url": "http://127.0.0.1:8080/a/b"},
     ],
 )
-def test_a_hop_has_the_path_that_was_asked_for_without_its_query(said: dict[str, str]) -> None:
+def test_a_hop_has_the_path_that_was_asked_for_without_its_query(said: dict[str, Any]) -> None:
     (hop,) = read(of("a", "", span(1, **said))).hops
     assert hop.path == "/a/b"
 

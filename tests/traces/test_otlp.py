@@ -85,6 +85,12 @@ def test_a_span_is_read_with_whose_it_is() -> None:
     assert said == ("reviews", "v2", "reviews-v2-0", "default")
 
 
+def test_the_query_of_a_url_is_not_kept() -> None:
+    sent = span(1, url__full="http://a:1/b?token=secret", http__target="/b?token=secret")
+    attributes = only(decoded(export(of("a", "", sent)))).attributes
+    assert attributes == {"url.full": "http://a:1/b", "http.target": "/b"}
+
+
 def test_json_says_ids_in_hex_and_may_have_fields_that_nobody_knows() -> None:
     found = only(decoded(json.dumps(IN_JSON).encode(), otlp.JSON))
     assert (found.trace, found.id, found.parent) == (

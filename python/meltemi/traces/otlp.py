@@ -62,6 +62,8 @@ ATTRIBUTES: Final = frozenset(
     }
 )
 """What `hops` reads; the rest of a span is not kept."""
+URLS: Final = frozenset({"http.target", "http.url", "url.full"})
+"""Kept without the query, which may hold what is nobody's business."""
 
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 3, 8, 12  # of google.rpc.Code
 
@@ -263,7 +265,10 @@ def _error(span: trace_pb2.Span) -> str | None:
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, str]:
-    return {pair.key: _text(pair.value) for pair in pairs if pair.key in ATTRIBUTES}
+    kept = {pair.key: _text(pair.value) for pair in pairs if pair.key in ATTRIBUTES}
+    for name in URLS & kept.keys():
+        kept[name] = kept[name].partition("?")[0]
+    return kept
 
 
 def _text(value: AnyValue) -> str:
