@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from meltemi.lanes import in_share
 from meltemi.lanes.envoy_filter import slots
+from meltemi.lanes.share import in_share
 from meltemi.model import Lane, LaneEntry, LaneGroup, Share, StringMatch
 from meltemi.translate import gateway_listeners
 from meltemi.xds import messages

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from meltemi.lanes import in_share
+from meltemi.lanes.share import in_share
 from runner.machine import cores, cpu_s, free_ports
 from runner.processes import Processes, StartError
 

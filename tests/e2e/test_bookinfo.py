@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from bookinfo_site import EXAMPLE, FAILED, Headers, Site, serving
 from documents import Block, block, blocks, is_as_shown, steps
-from meltemi.lanes import in_share
+from meltemi.lanes.share import in_share
 from mesh import eventually
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from bookinfo_site import Site, save, serving
 from documents import block
-from meltemi.lanes import bucket
+from meltemi.lanes.share import bucket
 from mesh import eventually
 
 PAGE = "docs/lanes.md"

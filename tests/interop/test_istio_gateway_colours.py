@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner
 from edge_envoy import asked, echo
 from meltemi.cli import cli
-from meltemi.lanes import in_share
+from meltemi.lanes.share import in_share
 
 pytestmark = pytest.mark.peers
 

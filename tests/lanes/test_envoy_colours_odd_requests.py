@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from colouring_case import by_name, group, lane, lane_groups
 from edge_envoy import Edge
-from meltemi.lanes import in_share
 from meltemi.lanes.colouring import Request, coloured, compiled
 from meltemi.lanes.envoy_filter import SLOT_TYPES, SLOTS, http_filters, slots
 from meltemi.lanes.lua import literal
+from meltemi.lanes.share import in_share
 from meltemi.model import Lane, LaneEntry, LaneGroup, StringMatch
 
 KEYS = [f"user-{number}" for number in range(10_000)]

@@ -8,8 +8,8 @@ import random
 
 import pytest
 from meltemi.engine.texts import hash_of
-from meltemi.lanes import bucket, in_share
 from meltemi.lanes.colouring import Request, coloured, compiled
+from meltemi.lanes.share import bucket, in_share
 from meltemi.model import Lane, LaneEntry, LaneGroup, Share
 
 # From the reference implementation, xxhsum (https://github.com/Cyan4973/xxHash), with seed 0.

@@ -238,7 +238,7 @@ def _percentage(tour: Tour, visitor: Visitor) -> None:
 
 
 def _in_share(users: Iterable[str], percent: int) -> list[str]:
-    from meltemi.lanes import in_share
+    from meltemi.lanes.share import in_share
 
     return [user for user in users if in_share(user.encode(), percent)]
 
