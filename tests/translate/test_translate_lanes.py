@@ -152,3 +152,25 @@ def test_an_instance_that_cannot_be_called_yet_is_told_to_nobody_and_opens_its_p
     server = node(SERVERS[1])
     listeners = [resources(each, server)["Listener"] for each in (built, fewer)]
     assert listeners[0] == listeners[1]
+
+
+def test_an_instance_says_its_lane_where_a_rule_of_ones_own_leads_past_the_lanes() -> None:
+    own = rule()
+    built = with_group(GROUP, own)
+    for client in (Client.SDK, Client.ENVOY):
+        assert lanes_of(built, client, f"outbound|9090|v1|{HOST}") == {"127.9.1.1": "baseline"}
+        assert lanes_of(built, client, f"outbound|9090|v2|{HOST}") == {"127.9.1.2": "dev"}
+    without = mesh(own)
+    assert lanes_of(without, Client.SDK, f"outbound|9090|v1|{HOST}") == {"127.9.1.1": None}
+
+
+def lanes_of(built: Mesh, client: Client, name: str) -> dict[str, str | None]:
+    assignment = told(built, client, messages.ENDPOINT)[name]
+    return {
+        each["endpoint"]["address"]["socket_address"]["address"]: each.get("metadata", {})
+        .get("filter_metadata", {})
+        .get("meltemi", {})
+        .get("lane")
+        for group in assignment["endpoints"]
+        for each in group["lb_endpoints"]
+    }

@@ -99,12 +99,11 @@ impl<F> Call<F> {
         self.upstream.lane.as_ref()?.of.mark()
     }
 
-    /// Whose instance the endpoint is: a lane's name, or `baseline`. None where its host has no lanes, or
-    /// the route leads past them.
+    /// Whose instance the endpoint is: a lane's name, or `baseline`. None where its host has no lanes.
     #[must_use]
     pub fn lane(&self) -> Option<&Arc<str>> {
-        let own = &self.upstream.lane.as_ref()?.of.lane;
-        Some(self.standing.lane.as_ref().unwrap_or(own))
+        let own = self.upstream.lane.as_ref().map(|lane| &lane.of.lane);
+        self.standing.lane.as_ref().or(own)
     }
 
     /// The first leak of a lane and service: a sentence for a log, given once.

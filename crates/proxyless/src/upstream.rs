@@ -86,6 +86,7 @@ pub(crate) struct Live<F> {
     /// By the index of their endpoints.
     pub(crate) places: Vec<Arc<Place<F>>>,
     pub(crate) rng: Rng,
+    in_lane: bool,
     /// Attempts in flight.
     requests: u32,
     /// Of these, the ones that are not the first of their calls.
@@ -99,6 +100,7 @@ impl<F: Default> Upstream<F> {
             balancer: Balancer::new(cluster.policy, &cluster.endpoints),
             places: Vec::new(),
             rng: Rng::new(seed),
+            in_lane: lane.is_some(),
             requests: 0,
             retries: 0,
         };
@@ -211,7 +213,12 @@ impl<F> Live<F> {
         let place = Arc::clone(self.places.get(index)?);
         count(&place.total);
         let endpoint = self.cluster.endpoints.get(index)?;
-        let (stands, leaks) = self.balancer.stands(index);
+        // Only a lane's own cluster can leak, and to see that is a look at all of its endpoints.
+        let (stands, leaks) = if self.in_lane {
+            self.balancer.stands(index)
+        } else {
+            Default::default()
+        };
         Some(Picked {
             place,
             peer: endpoint.peer.clone(),

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from meltemi.lanes.routes import subset_name
 from meltemi.model import (
+    BASELINE,
     ConnectionPool,
     ConsistentHash,
     DestinationRule,
@@ -16,6 +17,7 @@ from meltemi.model import (
     Resolution,
     Service,
     ServicePort,
+    Subset,
     TrafficPolicy,
 )
 from meltemi.translate import endpoints, health, names, rules
@@ -84,8 +86,8 @@ def upstreams(
         for subset in rules.subsets(rule).values():
             policy = rules.policy(rule, subset if subset.name else None, port.number)
             members = tuple(endpoints.selected(served_by, subset))
-            if dialect is Dialect.ENVOY:
-                members = tuple(_in_lane(members, subset.name))
+            if dialect in (Dialect.ENVOY, Dialect.SDK):
+                members = tuple(_in_lane(members, subset, rule, dialect))
             if dialect is Dialect.KITEX:  # it asks the endpoints of all priorities alike
                 members = tuple(each for each in members if not each.priority)
             dns, refuse = _reach(service, policy, served_by, dialect)
@@ -106,11 +108,22 @@ def upstreams(
             yield upstream, () if refuse else members
 
 
-def _in_lane(members: Iterable[Endpoint], subset: str) -> Iterator[Endpoint]:
-    """Each with the lane that it is of: Envoy's spans know an endpoint by its metadata alone."""
-    own = subset.removeprefix(LANE_SUBSET)
+def _in_lane(
+    members: Iterable[Endpoint], subset: Subset, rule: DestinationRule | None, dialect: Dialect
+) -> Iterator[Endpoint]:
+    """Each with the lane that it is of, which spans say. A lane's own instances need it for Envoy
+    alone, whose spans know an endpoint by its metadata; other clients know the cluster."""
+    if subset.name.startswith(LANE_SUBSET):
+        own = subset.name.removeprefix(LANE_SUBSET) if dialect is Dialect.ENVOY else ""
+        for each in members:
+            yield each if each.lane or not own else replace(each, lane=own)
+        return
+    lanes = [each for each in rule.subsets if each.name.startswith(LANE_SUBSET)] if rule else []
     for each in members:
-        yield each if each.lane or own == subset else replace(each, lane=own)
+        carried = set(each.labels)
+        found = (lane for lane in lanes if lane.labels and carried.issuperset(lane.labels))
+        name = next((lane.name.removeprefix(LANE_SUBSET) for lane in found), BASELINE)
+        yield replace(each, lane=name) if lanes else each
 
 
 def _served_by(
