@@ -61,6 +61,9 @@ def _routes(route: HttpRoute, lanes: Mapping[str, Lanes]) -> Iterator[HttpRoute]
         for host in dict.fromkeys(to.destination.host for to in route.destinations)
         if host in lanes
     ]
+    # Without a choice between subsets the lane's own cluster falls back to what the route says, and
+    # spans know what was asked for.
+    chooses = any(to.destination.subset for to in route.destinations)
     base = route
     for host in hosts:
         base = to_baseline(base, host)
@@ -68,7 +71,7 @@ def _routes(route: HttpRoute, lanes: Mapping[str, Lanes]) -> Iterator[HttpRoute]
     for group in groups.values():
         theirs = [host for host in hosts if lanes[host].group is group]
         for lane in open_lanes(group):
-            at = {host for host in theirs if lane in lanes[host].lanes}
+            at = {host for host in theirs if not chooses or lane in lanes[host].lanes}
             if at:
                 yield _in_lane(base, group, lane, at)
     yield base
