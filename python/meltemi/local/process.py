@@ -141,6 +141,7 @@ class Process:
         reading = asyncio.create_task(drain(child.stdout, self._output))
         code = await child.wait()
         self.pid = None
+        self._changed()
         _signal_group(child.pid, signal.SIGKILL)  # what it started ends with it, and frees the pipe
         if self._guardian is not None:
             self._guardian.forget(child.pid)
