@@ -40,7 +40,7 @@ def reviews(*environments: str) -> Service:
     """An instance of the baseline, and one of each environment."""
     labels = [(("app", "reviews"),), *((("env", each),) for each in environments)]
     endpoints = tuple(Endpoint(f"127.0.0.{n}", 9080, each) for n, each in enumerate(labels, 1))
-    port = ServicePort("http", 9080, 9080, "http")
+    port = ServicePort(9080, "http", "http", 9080)
     return Service(HOST, "shop", "reviews", (port,), endpoints=((9080, endpoints),))
 
 
