@@ -192,6 +192,14 @@ def test_a_lane_is_left_where_the_service_has_no_instance_of_it(edge: Edge) -> N
     assert dict(answer["headers"])["baggage"] == "env=dev", "and entered again at the next hop"
 
 
+def test_a_strict_lane_without_an_instance_is_an_error_that_names_it(edge: Edge) -> None:
+    entry = [{"headers": {"uid": {"exact": "300"}}}]
+    edge.mesh.apply(gateway_mesh.lane("green", entry=entry, mode="strict"))
+    eventually(lambda: edge.get("/", uid="300").status_code == 503)
+    assert edge.get("/", uid="300").text == "no healthy upstream in lane green\n"
+    edge.mesh.meltemi("delete", "Lane", "green", "-n", gateway_mesh.NAMESPACE)
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -30,6 +30,28 @@ _STREAM_WINDOW: Final = 64 * 1024
 _CONNECTION_WINDOW: Final = 1024 * 1024
 
 
+_LOCAL_REPLIES: Final[dict[str, Any]] = {
+    "mappers": [
+        {
+            "filter": {
+                "and_filter": {
+                    "filters": [
+                        {"response_flag_filter": {"flags": ["UH"]}},
+                        {"header_filter": {"header": {"name": "baggage", "present_match": True}}},
+                    ]
+                }
+            },
+            "body_format_override": {
+                "text_format_source": {
+                    "inline_string": "%LOCAL_REPLY_BODY% in lane %METADATA(ROUTE:meltemi:mark)%\n"
+                }
+            },
+        }
+    ]
+}
+"""Whom nobody could answer is told the lane that has no instance: a strict one."""
+
+
 def listener(address: str, number: int, port: int, tracer: Mapping[str, Any] | None = None) -> Any:
     """At `address:number`, with the routes of the gateway's `port`. Spans are made where there is a
     `tracer` for them."""
@@ -66,6 +88,7 @@ def _manager(port: int, tracer: Mapping[str, Any] | None) -> Any:
             _filter(ROUTER_FILTER, "envoy.extensions.filters.http.router.v3.Router"),
         ],
         tracing=_tracing(tracer) if tracer else None,
+        local_reply_config=_LOCAL_REPLIES,
         server_name=SERVER_NAME,
         use_remote_address={"value": True},
         internal_address_config={},
