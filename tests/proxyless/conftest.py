@@ -1,4 +1,4 @@
-"""A server by hand and meshes that are closed."""
+"""A server by hand, meshes that are closed, and a Thrift server that reads every wire."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from meltemi import proxyless
+from meltemi.proxyless import thrift as mesh_thrift
 from meltemi.proxyless.mesh import Mesh
 from mesh_fixtures import Connect, Serve
 from scripted_server import ScriptedServer
+from thrift_peers import Handler, load, running, server_of
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +50,22 @@ def connect() -> Iterator[Connect]:
             return mesh
 
         yield connected
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What thriftpy2 makes of the tests' IDL."""
+    return load(tmp_path_factory.mktemp("idl"))
+
+
+@pytest.fixture
+def handler(module: Any) -> Handler:
+    return Handler(module)
+
+
+@pytest.fixture
+def wrapped(module: Any, handler: Handler, free_port: Callable[[], int]) -> Iterator[str]:
+    """The address of a server that reads every wire."""
+    port = free_port()
+    with running(mesh_thrift.mesh_server(server_of(module, handler, port))):
+        yield f"127.0.0.1:{port}"

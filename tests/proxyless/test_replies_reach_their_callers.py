@@ -19,7 +19,7 @@ import pytest
 from meltemi.proxyless import thrift as mesh_thrift
 from meltemi.proxyless.errors import CallTimeoutError, ConnectError
 from ruled_service import TARGET, ruled
-from thrift_peers import Handler, load, mesh_of, running, server_of
+from thrift_peers import Handler, mesh_of, running, server_of
 from versioned_grpc import ONE, serving
 from versioned_http import serving as serving_http
 
@@ -74,11 +74,6 @@ class Ends:
 
     def check(self) -> None:
         assert min(self._seen.values()) > 20, self._seen
-
-
-@pytest.fixture(scope="module")
-def module(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load(tmp_path_factory.mktemp("idl"))
 
 
 @pytest.fixture(scope="module")

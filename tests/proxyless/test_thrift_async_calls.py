@@ -16,13 +16,8 @@ from meltemi.proxyless.thrift import message
 from meltemi.proxyless.thrift.request import parse
 from opentelemetry import baggage
 from opentelemetry.context import attach, detach
-from thrift_peers import Handler, Scripted, load, mesh_of, running, server_of
+from thrift_peers import Handler, Scripted, mesh_of, running, server_of
 from thriftpy2.thrift import TApplicationException
-
-
-@pytest.fixture(scope="module")
-def module(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load(tmp_path_factory.mktemp("idl"))
 
 
 @pytest.fixture

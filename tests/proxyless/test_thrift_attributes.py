@@ -13,12 +13,6 @@ from meltemi.proxyless.thrift.service import methods_of
 from meltemi.proxyless.thrift.wire import Wire
 from opentelemetry import baggage
 from opentelemetry.context import Context, attach, detach
-from thrift_peers import load
-
-
-@pytest.fixture(scope="module")
-def module(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load(tmp_path_factory.mktemp("idl"))
 
 
 @pytest.mark.parametrize("multiplexed", [None, "shop"])

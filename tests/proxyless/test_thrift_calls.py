@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,53 +11,16 @@ import pytest
 import thriftpy2
 from meltemi.proxyless import metainfo
 from meltemi.proxyless import thrift as mesh_thrift
-from meltemi.proxyless.errors import CallTimeoutError, ConnectError, MeltemiError
 from meltemi.proxyless.thrift import frames, message, probe, ttheader
 from meltemi.proxyless.thrift.request import parse
 from meltemi.proxyless.thrift.wire import Wire
 from opentelemetry import baggage
 from opentelemetry.context import attach, detach
-from thrift_peers import Handler, Scripted, load, mesh_of, running, server_of
+from thrift_calls import client_of, reply_to
+from thrift_peers import Handler, Scripted, mesh_of, running, server_of
 from thriftpy2.thrift import TApplicationException
-from thriftpy2.transport.base import TTransportException
 
 WIRES = ["ttheader", "theader", "framed", "unframed"]
-
-
-@pytest.fixture(scope="module")
-def module(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load(tmp_path_factory.mktemp("idl"))
-
-
-@pytest.fixture
-def handler(module: Any) -> Handler:
-    return Handler(module)
-
-
-@pytest.fixture
-def wrapped(module: Any, handler: Handler, free_port: Callable[[], int]) -> Iterator[str]:
-    """The address of a server that reads every wire."""
-    port = free_port()
-    with running(mesh_thrift.mesh_server(server_of(module, handler, port))):
-        yield f"127.0.0.1:{port}"
-
-
-def client_of(module: Any, *addresses: str, wire: str = "ttheader", **more: Any) -> Any:
-    """A client whose calls go to these addresses, and `mesh` of it."""
-    of_call = {name: more.pop(name) for name in ("timeout_s_of_route", "per_try") if name in more}
-    names = {"timeout_s_of_route": "timeout_s", "per_try": "per_try_timeout_s"}
-    mesh = mesh_of(*addresses, **{names[name]: value for name, value in of_call.items()})
-    made: Any = mesh_thrift.client(mesh, "reviews:9080", module.Reviews, wire=wire, **more)
-    made.mesh = mesh
-    return made
-
-
-def reply_to(data: bytes, body: bytes = b"\0", kind: int = message.REPLY) -> bytes:
-    """An answer to the call in `data`, in its frame."""
-    request = parse(data)
-    head = message.read_head(request.payload, 0)
-    whole = message.head(head.name, kind) + head.seqid.to_bytes(4, "big") + body
-    return request.framed(whole, {})
 
 
 @pytest.mark.parametrize("wire", WIRES)
@@ -120,99 +78,6 @@ def test_a_server_of_thriftpy2_that_nobody_wrapped_is_called_plainly(
     assert f"the endpoint 127.0.0.1:{port} speaks neither TTHeader nor THeader" in warnings[0]
     assert f"only {'framed' if framed else 'unframed'} messages" in warnings[0]
     assert "baggage" in warnings[0]
-
-
-def test_a_server_that_reads_ttheader_is_found_by_one_question(
-    module: Any, handler: Handler, wrapped: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    called: list[str] = []
-    handler.seen = called.append
-    client = client_of(module, wrapped, wire="auto")
-    token = attach(baggage.set_baggage("env", "dev"))
-    try:
-        handler.seen = lambda method: called.append(str(baggage.get_baggage("env")))
-        client.echo("a")
-        client.echo("b")
-    finally:
-        detach(token)
-    assert called == ["dev", "dev"]
-    assert not [each for each in caplog.records if each.name.startswith("meltemi")]
-
-
-def test_a_probe_is_never_the_users_request(module: Any) -> None:
-    """A peer that closes whatever comes gets four questions, and not the call."""
-    peer = Scripted(lambda _data: None)
-    client = client_of(module, peer.address, wire="auto")
-    with pytest.raises(MeltemiError, match="answered in none of TTHeader, THeader, framed"):
-        client.echo("secret")
-    assert len(peer.read) == 4
-    assert not any(b"secret" in each for each in peer.read)
-    assert all(probe.METHOD.encode() in each for each in peer.read)
-    assert client.mesh.told == [("failed", "connect-failure", None)]
-    peer.close()
-
-
-def test_an_endpoint_that_waits_for_more_of_a_question_is_asked_the_next(module: Any) -> None:
-    """As a reader may do that takes the magic for the length of a name."""
-    peer = Scripted(lambda data: b"" if data[4:6] in (b"\x10\0", b"\x0f\xff") else reply_to(data))
-    with client_of(module, peer.address, wire="auto") as client:
-        client.nothing("t")
-        client.nothing("u")
-    assert len(peer.read) == 5
-    peer.close()
-
-
-def test_what_a_call_without_time_learned_of_an_endpoint_serves_the_next(module: Any) -> None:
-    peer = Scripted(lambda data: b"" if data[4:6] in (b"\x10\0", b"\x0f\xff") else reply_to(data))
-    with client_of(module, peer.address, wire="auto", timeout_s=0.3) as client:
-        silent = r"did not say within 0.3 s which Thrift it speaks; the call was not sent"
-        for _ in range(3):
-            began = time.monotonic()
-            with pytest.raises(CallTimeoutError, match=silent):
-                client.nothing("t")
-            assert time.monotonic() - began < 0.6
-        client.nothing("t")
-        assert client.mesh.told == [("failed", "timeout", None)] * 3 + [("succeeded", None)]
-    peer.close()
-
-
-def test_a_silent_endpoint_keeps_no_call_to_another_waiting(module: Any) -> None:
-    silent = Scripted(lambda _data: b"")
-    answers = Scripted(reply_to)
-    with (
-        client_of(module, silent.address, wire="auto", timeout_s=1.5) as client,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        asking = pool.submit(client.nothing, "t")
-        while not silent.read:
-            time.sleep(0.001)
-        client.mesh.addresses = (answers.address,)
-        began = time.monotonic()
-        client.nothing("u")
-        assert time.monotonic() - began < 0.4
-        client.mesh.addresses = (silent.address,)
-        with pytest.raises(CallTimeoutError):
-            asking.result()
-    silent.close()
-    answers.close()
-
-
-def test_who_waits_for_what_another_asks_waits_no_longer_than_its_time(module: Any) -> None:
-    silent = Scripted(lambda _data: b"")
-    client = client_of(module, silent.address, wire="auto", timeout_s=0.3)
-    patient = client_of(module, silent.address, wire="auto", timeout_s=1.5)
-    client._lines = patient._lines
-    with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(patient.nothing, "t")
-        while not silent.read:
-            time.sleep(0.001)
-        began = time.monotonic()
-        with pytest.raises(CallTimeoutError, match=r"did not say within 0\.3 s"):
-            client.nothing("u")
-        assert time.monotonic() - began < 0.8
-        with pytest.raises(CallTimeoutError):
-            asking.result()
-    silent.close()
 
 
 def test_a_call_is_what_kitex_writes(module: Any) -> None:
@@ -359,208 +224,6 @@ def test_a_method_of_a_multiplexed_service_is_named_with_it(module: Any) -> None
 
 
 # --- connections ---
-
-
-def test_connections_are_used_again_the_last_first(module: Any) -> None:
-    peer = Scripted(reply_to)
-    client = client_of(module, peer.address)
-    for _ in range(20):
-        client.nothing("t")
-    assert len(peer.connections) == 1
-    seqids = [message.read_head(parse(each).payload, 0).seqid for each in peer.read]
-    assert seqids == list(range(1, 21))
-    peer.close()
-
-
-def test_a_connection_that_its_peer_closed_costs_no_call(module: Any) -> None:
-    peer = Scripted(reply_to)
-    client = client_of(module, peer.address)
-    for _ in range(5):
-        client.nothing("t")
-        peer.connections[-1].shutdown(socket.SHUT_RDWR)
-        time.sleep(0.02)
-    assert len(peer.connections) == 5
-    assert {each[0] for each in client.mesh.told} == {"succeeded"}
-    peer.close()
-
-
-def test_a_connection_that_kitex_is_about_to_close_is_not_used_again(module: Any) -> None:
-    def answer(data: bytes) -> bytes:
-        request = parse(data)
-        head = message.read_head(request.payload, 0)
-        whole = message.head(head.name, message.REPLY) + head.seqid.to_bytes(4, "big") + b"\0"
-        return request.framed(whole, {"crrst": "1"})
-
-    peer = Scripted(answer)
-    client = client_of(module, peer.address)
-    for _ in range(3):
-        client.nothing("t")
-    assert len(peer.connections) == 3
-    peer.close()
-
-
-def test_a_connection_that_was_idle_is_closed_instead_of_used(
-    module: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("meltemi.proxyless.thrift.pool.IDLE_S", 0.05)
-    peer = Scripted(reply_to)
-    client = client_of(module, peer.address)
-    client.nothing("t")
-    time.sleep(0.1)
-    client.nothing("t")
-    assert len(peer.connections) == 2
-    peer.close()
-
-
-def test_connections_come_from_the_meshs_address(module: Any) -> None:
-    came: list[str] = []
-    peer = Scripted(reply_to)
-    mesh = mesh_of(peer.address)
-    mesh.source_address = "127.0.0.9"
-    client = mesh_thrift.client(mesh, "reviews:9080", module.Reviews, wire="framed")
-    client.nothing("t")
-    came.append(peer.connections[0].getpeername()[0])
-    assert came == ["127.0.0.9"]
-    assert peer.connections[0].getsockname()[0] == "127.0.0.1"
-    peer.close()
-
-
-def test_one_client_serves_many_threads_at_once(
-    module: Any, handler: Handler, wrapped: str
-) -> None:
-    barrier = threading.Barrier(8)
-
-    def together(_method: str) -> None:
-        barrier.wait(10)
-
-    handler.seen = together
-    client = client_of(module, wrapped, wire="auto")
-
-    def call(i: int) -> list[str]:
-        return [client.echo(f"{i}-{j}") for j in range(20)]
-
-    with ThreadPoolExecutor(8) as threads:
-        for i, answers in enumerate(threads.map(call, range(8))):
-            assert answers == [f"{i}-{j}" for j in range(20)]
-
-
-def test_a_forked_child_makes_connections_of_its_own(
-    module: Any, handler: Handler, wrapped: str
-) -> None:
-    client = client_of(module, wrapped, wire="auto")
-    assert client.echo("parent") == "parent"
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(write, b"".join(client.echo("c").encode() for _ in range(50)))
-        finally:
-            os._exit(0)
-    answers = [client.echo("p") for _ in range(50)]
-    os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        assert pipe.read() == b"c" * 50
-    os.waitpid(child, 0)
-    assert answers == ["p"] * 50
-
-
-# --- failures ---
-
-
-def test_a_refused_connection_goes_to_the_next_endpoint(
-    module: Any, free_port: Callable[[], int]
-) -> None:
-    peer = Scripted(reply_to)
-    client = client_of(module, f"127.0.0.1:{free_port()}", peer.address)
-    client.nothing("t")
-    assert client.mesh.told == [("failed", "connect-failure", None), ("succeeded", None)]
-    peer.close()
-
-
-def test_when_no_endpoint_can_be_reached_it_says_which(
-    module: Any, free_port: Callable[[], int]
-) -> None:
-    port = free_port()
-    client = client_of(module, f"127.0.0.1:{port}")
-    with pytest.raises(
-        ConnectError, match=rf"cannot connect to 127\.0\.0\.1:{port}: .*refused"
-    ) as no:
-        client.nothing("t")
-    assert isinstance(no.value, TTransportException)
-    assert no.value.type == TTransportException.NOT_OPEN
-
-
-def test_a_call_whose_reply_is_cut_is_not_sent_again_by_itself(module: Any) -> None:
-    peer = Scripted(lambda data: reply_to(data)[:9])
-    client = client_of(module, peer.address)
-    peer_close = threading.Timer(0.1, lambda: peer.connections[0].shutdown(socket.SHUT_RDWR))
-    peer_close.start()
-    with pytest.raises(
-        mesh_thrift.ConnectionLostError, match=r"no reply to /reviews\.Reviews/nothing"
-    ):
-        client.nothing("t")
-    assert len(peer.read) == 1
-    assert client.mesh.told == [("failed", "reset", None)]
-    peer.close()
-
-
-def test_a_retry_that_the_route_allows_goes_to_the_next_endpoint(module: Any) -> None:
-    bad = Scripted(lambda _data: None)
-    good = Scripted(reply_to)
-    client = client_of(module, bad.address, good.address)
-    client.nothing("t")
-    assert client.mesh.told == [("failed", "reset", None), ("succeeded", None)]
-    for peer in (bad, good):
-        peer.close()
-
-
-@pytest.mark.parametrize(
-    ("said", "route", "per_try", "waits"),
-    [
-        (0.2, None, None, 0.2),
-        (0.2, 0.0, None, 0.2),
-        (5.0, 0.2, None, 0.2),
-        (None, 0.2, None, 0.2),
-        (5.0, 5.0, 0.2, 0.2),
-    ],
-)
-def test_the_smallest_of_all_time_limits_holds(
-    module: Any, said: float | None, route: float | None, per_try: float | None, waits: float
-) -> None:
-    peer = Scripted(lambda _data: b"")
-    client = client_of(
-        module, peer.address, timeout_s=said, timeout_s_of_route=route, per_try=per_try
-    )
-    began = time.monotonic()
-    with pytest.raises(CallTimeoutError, match=r"no reply to /reviews\.Rev.* within 0.2 s") as e:
-        client.nothing("t")
-    assert waits * 0.9 <= time.monotonic() - began < waits + 1
-    assert isinstance(e.value, TimeoutError)
-    assert client.mesh.told == [("failed", "timeout", None)]
-    # The reply may still come: nobody must take it for that of a later call.
-    peer._answer = reply_to
-    client.nothing("u")
-    assert len(peer.connections) == 2
-    peer.close()
-
-
-@pytest.mark.parametrize("wire", ["ttheader", "unframed"])
-def test_a_reply_that_comes_in_pieces_is_limited_as_a_whole(module: Any, wire: str) -> None:
-    def dribble(data: bytes) -> bytes | None:
-        framed = data if wire == "ttheader" else len(data).to_bytes(4, "big") + data
-        reply = reply_to(framed)
-        for byte in reply[0 if wire == "ttheader" else 4 : -1]:
-            peer.connections[0].sendall(bytes([byte]))
-            time.sleep(0.05)
-        return b""
-
-    peer = Scripted(dribble)
-    client = client_of(module, peer.address, timeout_s=0.3, wire=wire)
-    began = time.monotonic()
-    with pytest.raises(CallTimeoutError):
-        client.nothing("t")
-    assert time.monotonic() - began < 1
-    peer.close()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from thrift.protocol.THeaderProtocol import THeaderProtocol
 from thrift.Thrift import TMessageType
 from thrift.transport.THeaderTransport import THeaderClientType, THeaderTransformID
 from thrift.transport.TSocket import TSocket as ApacheSocket
-from thrift_peers import AsyncHandler, Handler, load, mesh_of, running, server_of
+from thrift_peers import AsyncHandler, Handler, mesh_of, running, server_of
 from thriftpy2.contrib.aio.rpc import make_server as make_aio_server
 from thriftpy2.protocol import TBinaryProtocolFactory, TCompactProtocolFactory
 from thriftpy2.rpc import make_client
@@ -46,11 +46,6 @@ GOLDEN = [
     .splitlines()
 ]
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-
-
-@pytest.fixture(scope="module")
-def module(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load(tmp_path_factory.mktemp("idl"))
 
 
 @pytest.fixture
