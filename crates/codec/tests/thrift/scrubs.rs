@@ -61,7 +61,7 @@ fn theader(blocks: &[Vec<Pair<'_>>], behind: &[u8]) -> Vec<u8> {
 }
 
 fn framed(magic: u16, mut info: Vec<u8>) -> Vec<u8> {
-    while info.len() % 4 != 0 {
+    while !info.len().is_multiple_of(4) {
         info.push(0);
     }
     let message = b"\x80\x01\x00\x01\x00\x00\x00\x01m\x00\x00\x00\x07\x00";
