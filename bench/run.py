@@ -63,6 +63,7 @@ def main() -> int:
         return 130
     results = report.judge(rows, samples, findings)
     text = report.table(results, groups, samples, noisy)
+    arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "results.txt").write_text(text)
     written = json.dumps([result.json(noisy) for result in results], indent=1)
     (arguments.output / "results.json").write_text(written + "\n")
