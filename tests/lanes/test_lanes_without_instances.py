@@ -61,6 +61,12 @@ def test_a_lane_that_falls_back_to_one_that_is_there_has_a_route() -> None:
     assert names(group, reviews("blue"), OWN) == ["lane-blue", "lane-dev", "split"]
 
 
+def test_nobody_falls_back_to_a_lane_that_is_off() -> None:
+    off = dataclasses.replace(BLUE, enabled=False)
+    group = dataclasses.replace(GROUP, lanes=(off, DEV), fallback=("blue",))
+    assert names(group, reviews("blue"), OWN) == ["split"]
+
+
 def test_a_strict_lane_has_a_route_to_nobody() -> None:
     group = dataclasses.replace(GROUP, mode="strict")
     assert names(group, reviews(), OWN) == ["lane-blue", "lane-dev", "split"]

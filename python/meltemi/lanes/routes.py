@@ -52,15 +52,16 @@ def lanes_at(group: LaneGroup, at: LaneService, service: Service) -> tuple[Lane,
     instance there or fall back to a lane that has. Of a service without any endpoint, as where
     none is known, all of them."""
     instances = {endpoint.labels for _, endpoints in service.endpoints for endpoint in endpoints}
+    lanes = open_lanes(group)
     having = {
         lane.name
-        for lane in group.lanes
+        for lane in lanes
         if not instances or any(set(lane.labels) <= set(labels) for labels in instances)
     }
     reachable = having.intersection(group.fallback_of(at))
     return tuple(
         lane
-        for lane in open_lanes(group)
+        for lane in lanes
         if lane.name in having or reachable or group.mode_of(lane, at) == "strict"
     )
 
@@ -74,8 +75,7 @@ def http_lanes(
 ) -> tuple[HttpRoute, ...]:
     """What the route of `own` that takes every request says of time, retries and headers holds in
     a lane too."""
-    everything = (each for each in own if not each.matches)
-    said = next(everything, HttpRoute())
+    said = next((each for each in own if not each.matches), HttpRoute())
     return tuple(
         HttpRoute(
             name=subset_name(lane.name),
