@@ -286,8 +286,11 @@ AT_GATEWAY = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: v}
-spec: {hosts: [HOST], gateways: [NAME], http: [{route: [{destination: {host: a, port: {number: 9080}}}]}]}
-"""  # noqa: E501
+spec:
+  hosts: [HOST]
+  gateways: [NAME]
+  http: [{route: [{destination: {host: a, port: {number: 9080}}}]}]
+"""
 
 
 @pytest.mark.parametrize(

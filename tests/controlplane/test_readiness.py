@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from control_plane_process import HOST, Running, listening
 from meltemi.controlplane.readiness import Readiness
@@ -70,12 +72,15 @@ async def test_nodes_are_told_of_a_replica_once_it_is_said_to_be_ready(
         some = [each for locality in body.endpoints for each in locality.lb_endpoints]
         return [each.endpoint.address.socket_address.address for each in some]
 
+    def is_told(ready: list[str]) -> bool:
+        return told() == ready
+
     async with listening(control_plane, node_id, control_plane.token(node_id)) as node:
-        await node.until(lambda: told() == addresses)
+        await node.until(functools.partial(is_told, addresses))
         for ready in ([addresses[1]], [], addresses):
             answer = control_plane.steer("PUT", "/v1/ready", json={"addresses": ready})
             assert answer.status_code == 200
-            await node.until(lambda ready=ready: told() == ready)  # type: ignore[misc]
+            await node.until(functools.partial(is_told, ready))
         assert control_plane.steer("GET", "/v1/pushed").json()["late"] == []
 
 

@@ -10,7 +10,7 @@ APPS = Path(__file__).with_name("apps")
 sys.path[:0] = [str(Path(__file__).parent), str(APPS)]
 
 import hello_mesh  # noqa: E402 - found by the path above
-from browser import browser, open_page, screenshot  # noqa: E402
+from browser import browser, open_page, screenshot  # noqa: E402 - as above
 from mesh import Mesh, running  # noqa: E402
 from protocols import MODES, PROTOCOLS, WIRES, Connection, Wire  # noqa: E402
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -230,7 +231,7 @@ def test_a_hash_of_a_header_chooses_the_same_endpoint_whichever_way_is_asked(
             return str(explained["endpoint"])
 
         for mesh in meshes.values():
-            until(lambda mesh=mesh: in_force(mesh))  # type: ignore[misc]
+            until(functools.partial(in_force, mesh))
         users = [f"user-{number}" for number in range(50)]
         tables = {way: [chosen(mesh, user) for user in users] for way, mesh in meshes.items()}
     assert len(set(tables[WAYS[0]])) == 3

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -28,6 +29,7 @@ from lane_cases import (
 from meltemi.engine import Router
 from meltemi.lanes.routes import open_lanes
 from meltemi.model import BASELINE, Lane, LaneService
+from meltemi.model.lane import Mode
 from meltemi.translate import Translator
 
 HOST = st.sampled_from(range(len(HOSTS)))
@@ -64,9 +66,9 @@ class ThroughChanges(RuleBasedStateMachine):
     # === changes ===
 
     @rule(name=LANE, enabled=st.booleans(), priority=st.integers(0, 1), mode=MAYBE_MODE)
-    def put_lane(self, name: str, enabled: bool, priority: int, mode: str | None) -> None:
+    def put_lane(self, name: str, enabled: bool, priority: int, mode: Mode | None) -> None:
         others = [lane for lane in self.case.group.lanes if lane.name != name]
-        lane = Lane(name, ((KEY, name),), enabled, priority, mode)  # type: ignore[arg-type]
+        lane = Lane(name, ((KEY, name),), enabled, priority, mode)
         self._group(lanes=tuple(sorted([*others, lane], key=lambda each: each.name)))
 
     @rule(name=LANE)
@@ -74,18 +76,20 @@ class ThroughChanges(RuleBasedStateMachine):
         self._group(lanes=tuple(lane for lane in self.case.group.lanes if lane.name != name))
 
     @rule(mode=ANY_MODE, fallback=FALLBACK, baseline=st.booleans())
-    def change_group(self, mode: str, fallback: tuple[str, ...], baseline: bool) -> None:
+    def change_group(self, mode: Mode, fallback: tuple[str, ...], baseline: bool) -> None:
         labels = (("tier", "base"),) if baseline else ()
         self._group(mode=mode, fallback=fallback, baseline=labels)
 
     @rule(host=HOST, mode=MAYBE_MODE, fallback=st.one_of(st.none(), FALLBACK))
-    def make_exception(self, host: int, mode: str | None, fallback: tuple[str, ...] | None) -> None:
+    def make_exception(
+        self, host: int, mode: Mode | None, fallback: tuple[str, ...] | None
+    ) -> None:
         services = list(self.case.group.services)
-        services[host] = LaneService(HOSTS[host], mode, fallback)  # type: ignore[arg-type]
+        services[host] = LaneService(HOSTS[host], mode, fallback)
         self._group(services=tuple(services))
 
-    def _group(self, **changes: object) -> None:
-        group = replace(self.case.group, **changes)  # type: ignore[arg-type]
+    def _group(self, **changes: Any) -> None:
+        group = replace(self.case.group, **changes)
         self.take(replace(self.case, group=group))
 
     @rule(host=HOST, lane=st.sampled_from((BASELINE, *LANES)), healthy=st.booleans())

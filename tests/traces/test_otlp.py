@@ -7,7 +7,7 @@ import json
 import zlib
 
 import pytest
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # it has none
 from hypothesis import given
 from hypothesis import strategies as st
 from meltemi.traces import otlp

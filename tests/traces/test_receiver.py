@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # it has none
 from meltemi.traces import otlp
 from meltemi.traces.receiver import PORTS, Receiver, bound
 from meltemi.traces.store import Limits, Store

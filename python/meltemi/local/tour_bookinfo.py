@@ -4,6 +4,7 @@ Each request goes to the gateway, as a user's would. Answers say which instances
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -224,11 +225,11 @@ def _percentage(tour: Tour, visitor: Visitor) -> None:
         wanted = set(_in_share(users, percent))
         newest = min(wanted - before)
         tour.eventually(
-            lambda user=newest: _asked(visitor, user, 2) == {"ratings-mine"},  # type: ignore[misc]
+            functools.partial(_is_mine, visitor, newest),
             "the share is in force",
             20,
         )
-        found = {user for user in users if _asked(visitor, user, 2) == {"ratings-mine"}}
+        found = {user for user in users if _is_mine(visitor, user)}
         tour.check(
             found == wanted,
             f"{percent} %: {len(found)} of 40 users are in the lane, by the hash of their uid",
@@ -244,6 +245,10 @@ def _in_share(users: Iterable[str], percent: int) -> list[str]:
     from meltemi.lanes.share import in_share
 
     return [user for user in users if in_share(user.encode(), percent)]
+
+
+def _is_mine(visitor: Visitor, user: str) -> bool:
+    return _asked(visitor, user, 2) == {"ratings-mine"}
 
 
 def _asked(visitor: Visitor, user: str, requests: int) -> set[str]:
